@@ -1,0 +1,1 @@
+"""tf_einsum_grad: a drop-in tf.einsum whose gradients are einsums."""
