@@ -1,1 +1,69 @@
-"""tf_einsum_grad: a drop-in tf.einsum whose gradients are einsums."""
+"""A drop-in `tf.einsum` whose gradients are einsums.
+
+    import tf_einsum_grad as teg
+    teg.einsum("ijkm,ijkn->imn", a, b)         # values, gradients of any order, clear errors
+    teg.gradient_equations("ijkm,ijkn->imn")   # ('imn,ijkn->ijkm', 'ijkm,imn->ijkn')
+    teg.explain("ijkm,ijkn->imn", a.shape, b.shape)
+
+Names are imported when they are used, so that `explain` and `gradient_equations` answer without the
+seconds that importing TensorFlow takes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_einsum_grad.equation import gradient_equations
+    from tf_einsum_grad.errors import (
+        EinsumError,
+        EquationError,
+        OperandError,
+        PathError,
+        SizeError,
+    )
+    from tf_einsum_grad.explain import Explanation, explain
+    from tf_einsum_grad.ops import einsum
+    from tf_einsum_grad.report import einsum_path
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "EinsumError": "errors",
+    "EquationError": "errors",
+    "Explanation": "explain",
+    "OperandError": "errors",
+    "PathError": "errors",
+    "SizeError": "errors",
+    "einsum": "ops",
+    "einsum_path": "report",
+    "explain": "explain",
+    "gradient_equations": "equation",
+}
+
+__all__ = [
+    "EinsumError",
+    "EquationError",
+    "Explanation",
+    "OperandError",
+    "PathError",
+    "SizeError",
+    "__version__",
+    "einsum",
+    "einsum_path",
+    "explain",
+    "gradient_equations",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

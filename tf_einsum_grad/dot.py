@@ -1,0 +1,284 @@
+"""Lowers a contraction of two operands: the candidates, each with its cost.
+
+First what is free is taken: labels of size 1 are dropped, and labels that stand side by side in
+every term become one *group*. Then three kinds of kernel compete:
+
+    multiply           nothing is contracted: one elementwise product
+    multiply and sum   one operand has no free label: a product as large as the other, summed
+    matmul, einsum     the general case: each operand as (batch, free, contracted), either of the
+                       last two first, and either operand first
+
+A matrix product needs the groups of one role side by side, and in the same order wherever the role
+stands. So each role takes its order from one of the terms that have it, and terms that differ are
+permuted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tf_einsum_grad.cost import Cost, extent, itemsize, matmul_us, stream_us
+from tf_einsum_grad.dtypes import compute_dtype
+from tf_einsum_grad.equation import Equation
+from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum
+from tf_einsum_grad.recipe import Contraction, Lowering, Recipe
+from tf_einsum_grad.sizes import Size
+
+__all__ = ["pairwise_flops", "pairwise_lowerings"]
+
+Groups = tuple[str, ...]
+
+_EINSUM_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Others have no kernel, or one that accumulates in float16.
+_EINSUM_DTYPES = ("float32", "float64", "complex64", "complex128")
+
+
+def pairwise_flops(equation: Equation, sizes: Mapping[str, Size]) -> int:
+    """Multiplications and additions of a contraction of two operands."""
+    labels = dict.fromkeys("".join(equation.inputs))
+    sums = any(label not in equation.output for label in labels)
+    return extent(labels, sizes) * (1 + sums)
+
+
+def pairwise_lowerings(contraction: Contraction) -> Iterator[Lowering]:
+    """Every candidate recipe for a contraction of two operands."""
+    dot = _GroupedDot.of(contraction)
+    if not dot.contracted:
+        yield from _multiplies(dot)
+        return
+    if not dot.rhs_free:
+        yield _multiply_and_sum(dot, big=0)
+    if not dot.lhs_free:
+        yield _multiply_and_sum(dot, big=1)
+    yield from _matmuls(dot)
+
+
+@dataclass(frozen=True, slots=True)
+class _GroupedDot:
+    """A pairwise contraction of groups, sorted by role."""
+
+    contraction: Contraction
+    sizes: Mapping[str, Size]
+    lhs: Groups
+    rhs: Groups
+    out: Groups
+    batch: Groups
+    contracted: Groups
+    lhs_free: Groups
+    rhs_free: Groups
+
+    @classmethod
+    def of(cls, contraction: Contraction) -> _GroupedDot:
+        sizes = dict(contraction.sizes)
+        equation = contraction.equation
+        lhs, rhs, out = _group((*equation.inputs, equation.output), sizes)
+        return cls(
+            contraction,
+            sizes,
+            lhs,
+            rhs,
+            out,
+            batch=tuple(group for group in out if group in lhs and group in rhs),
+            contracted=tuple(group for group in lhs if group not in out),
+            lhs_free=tuple(group for group in lhs if group not in rhs),
+            rhs_free=tuple(group for group in rhs if group not in lhs),
+        )
+
+    def operand_recipes(self) -> tuple[Recipe, Recipe]:
+        lhs, rhs = (
+            Recipe(tuple(subscripts), self.sizes, self.contraction.dtype)
+            for subscripts in self.contraction.equation.inputs
+        )
+        return lhs, rhs
+
+
+def _group(terms: Sequence[str], sizes: Mapping[str, Size]) -> tuple[Groups, Groups, Groups]:
+    """Drops labels of size 1 and joins labels that are neighbours in every term they are in."""
+    wide = ["".join(label for label in term if sizes[label] != 1) for term in terms]
+    after: dict[str, set[str | None]] = {}
+    for term in wide:
+        for label, following in itertools.zip_longest(term, term[1:]):
+            after.setdefault(label, set()).add(following)
+    before_count: dict[str, int] = {}
+    for label in "".join(wide):
+        before_count[label] = before_count.get(label, 0) + 1
+    groups = []
+    for term in wide:
+        row: list[str] = []
+        for previous, label in zip(("", *term), term, strict=False):
+            joins = previous and after[previous] == {label}
+            if joins and before_count[previous] == before_count[label]:
+                row[-1] += label
+            else:
+                row.append(label)
+        groups.append(tuple(row))
+    lhs, rhs, out = groups
+    return lhs, rhs, out
+
+
+def _lowering(
+    dot: _GroupedDot,
+    kernel: str,
+    combine: MatMul | Multiply | NativeEinsum,
+    operands: tuple[Recipe, Recipe],
+    result: Recipe,
+    swap: bool = False,
+) -> Lowering:
+    """Puts a recipe together and adds up what it costs."""
+    recipes = (*operands, result)
+    return Lowering(
+        kernel=kernel,
+        prepare=(tuple(operands[0].instructions), tuple(operands[1].instructions)),
+        combine=combine,
+        swap=swap,
+        finish=tuple(result.instructions),
+        compute_dtype=compute_dtype(dot.contraction.dtype, kernel == "multiply and sum"),
+        cost=Cost(
+            microseconds=sum(recipe.microseconds for recipe in recipes),
+            flops=pairwise_flops(dot.contraction.equation, dot.sizes),
+            bytes_moved=sum(recipe.bytes_moved for recipe in recipes),
+            scratch_bytes=max(recipe.scratch_bytes for recipe in recipes),
+        ),
+    )
+
+
+def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Recipe], Recipe]:
+    """Operands that broadcast against each other, and their product with its groups in `order`."""
+    operands = dot.operand_recipes()
+    for recipe, groups in zip(operands, (dot.lhs, dot.rhs), strict=True):
+        own = tuple(group for group in order if group in groups)
+        if own != groups:
+            recipe.reshape(groups).permute(own)
+        padded = tuple(group if group in own else "" for group in order)
+        recipe.reshape(padded[padded.index(own[0]) :] if own else ())
+    product = Recipe(order, dot.sizes, dot.contraction.dtype)
+    moved = operands[0].bytes + operands[1].bytes + product.bytes
+    product.microseconds += stream_us(moved)
+    product.bytes_moved += moved
+    return operands, product
+
+
+def _finish(dot: _GroupedDot, result: Recipe) -> Recipe:
+    return result.permute(dot.out).reshape(tuple(dot.contraction.equation.output))
+
+
+def _multiplies(dot: _GroupedDot) -> Iterator[Lowering]:
+    """Elementwise products: in the output's order, or in that of an operand that has it all."""
+    orders = [dot.out, *(term for term in (dot.lhs, dot.rhs) if len(term) == len(dot.out))]
+    for order in dict.fromkeys(orders):
+        operands, product = _aligned_product(dot, order)
+        yield _lowering(dot, "multiply", Multiply(), operands, _finish(dot, product))
+
+
+def _multiply_and_sum(dot: _GroupedDot, big: int) -> Lowering:
+    """A product of the groups of one operand, which the other has too, then a sum."""
+    operands, product = _aligned_product(dot, (dot.lhs, dot.rhs)[big])
+    product.scratch_bytes = product.bytes
+    product.sum("".join(dot.contracted))
+    return _lowering(dot, "multiply and sum", Multiply(), operands, _finish(dot, product))
+
+
+def _orders(role: Groups, *terms: Groups) -> list[Groups]:
+    """The orders that the groups of a role have in the terms that hold it."""
+    return list(dict.fromkeys(tuple(g for g in term if g in role) for term in terms))
+
+
+def _layouts(term: Groups, batch: Groups, free: Groups, contracted: Groups) -> list[Groups]:
+    """The layouts an operand may take; only its own where it has one of the two already."""
+    both = [batch + free + contracted, batch + contracted + free]
+    return [term] if term in both else list(dict.fromkeys(both))
+
+
+def _matmuls(dot: _GroupedDot) -> Iterator[Lowering]:
+    for batch, contracted, lhs_free, rhs_free in itertools.product(
+        _orders(dot.batch, dot.lhs, dot.rhs, dot.out),
+        _orders(dot.contracted, dot.lhs, dot.rhs),
+        _orders(dot.lhs_free, dot.lhs, dot.out),
+        _orders(dot.rhs_free, dot.rhs, dot.out),
+    ):
+        natural = batch + lhs_free + rhs_free
+        swapped = batch + rhs_free + lhs_free
+        results = [dot.out] if dot.out in (natural, swapped) else [natural, swapped]
+        for lhs, rhs, result in itertools.product(
+            _layouts(dot.lhs, batch, lhs_free, contracted),
+            _layouts(dot.rhs, batch, rhs_free, contracted),
+            dict.fromkeys(results),
+        ):
+            swap = result != natural
+            yield _matmul(dot, batch, (lhs_free, contracted, rhs_free), lhs, rhs, swap)
+            if (lhs, rhs, result) == (dot.lhs, dot.rhs, dot.out) and _einsum_can(dot):
+                yield _einsum(dot, batch, (lhs_free, contracted, rhs_free), swap)
+
+
+def _matmul(
+    dot: _GroupedDot,
+    batch: Groups,
+    roles: tuple[Groups, Groups, Groups],
+    lhs: Groups,
+    rhs: Groups,
+    swap: bool,
+) -> Lowering:
+    equation = dot.contraction.equation
+    m, k, n = ("".join(role) for role in roles)
+    # An operand that is (batch, free) with nothing contracted next to it has both layouts.
+    lhs_transposed = lhs != batch + roles[0] + roles[1]
+    rhs_transposed = rhs != batch + roles[1] + roles[2]
+    matrices = (
+        (k, m) if lhs_transposed else (m, k),
+        (n, k) if rhs_transposed else (k, n),
+        (n, m) if swap else (m, n),
+    )
+    # Several batch dimensions stay apart where that spares every reshape.
+    apart = tuple("".join(batch))
+    terms = (*equation.inputs, equation.output)
+    unshaped = all((*apart, *pair) == tuple(t) for t, pair in zip(terms, matrices, strict=True))
+    dims = apart if unshaped else (("".join(batch),) if batch else ())
+    operands = dot.operand_recipes()
+    for recipe, groups, layout, pair in zip(
+        operands, (dot.lhs, dot.rhs), (lhs, rhs), matrices[:2], strict=True
+    ):
+        if layout != groups:
+            recipe.reshape(groups).permute(layout)
+        recipe.reshape((*dims, *pair))
+    result = Recipe((*dims, *matrices[2]), dot.sizes, dot.contraction.dtype)
+    _charge_matmul(dot, result, batch, roles)
+    out = batch + (roles[2] + roles[0] if swap else roles[0] + roles[2])
+    if out != dot.out:
+        result.reshape(out).permute(dot.out)
+    result.reshape(tuple(equation.output))
+    flags = (not rhs_transposed, not lhs_transposed) if swap else (lhs_transposed, rhs_transposed)
+    return _lowering(dot, "matmul", MatMul(*flags), operands, result, swap)
+
+
+def _charge_matmul(
+    dot: _GroupedDot, result: Recipe, batch: Groups, roles: tuple[Groups, Groups, Groups]
+) -> None:
+    item = itemsize(dot.contraction.dtype)
+    b, m, k, n = (extent("".join(role), dot.sizes) for role in (batch, *roles))
+    result.microseconds += matmul_us(b, m, k, n, item)
+    result.bytes_moved += item * b * (m * k + k * n + m * n)
+
+
+def _einsum_can(dot: _GroupedDot) -> bool:
+    contraction = dot.contraction
+    return (
+        contraction.dtype in _EINSUM_DTYPES
+        and contraction.target == "kernels"
+        and len(contraction.equation.labels) <= len(_EINSUM_LETTERS)
+    )
+
+
+def _einsum(
+    dot: _GroupedDot, batch: Groups, roles: tuple[Groups, Groups, Groups], swap: bool
+) -> Lowering:
+    """TensorFlow's own op, where it needs no permute of its own: one op instead of four."""
+    equation = dot.contraction.equation
+    letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
+    inputs = equation.inputs[::-1] if swap else equation.inputs
+    text = str(Equation(inputs, equation.output)).translate(letters)
+    result = Recipe(tuple(equation.output), dot.sizes, dot.contraction.dtype)
+    _charge_matmul(dot, result, batch, roles)
+    result.microseconds -= 1.0
+    return _lowering(dot, "einsum", NativeEinsum(text), dot.operand_recipes(), result, swap)

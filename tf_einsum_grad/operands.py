@@ -1,0 +1,87 @@
+"""What callers pass as operands -> tensors of one dtype, or an error that names the operand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.dtypes import DTYPES
+from tf_einsum_grad.equation import sublists_to_text
+from tf_einsum_grad.errors import EquationError, OperandError
+
+__all__ = ["convert_operands", "read_call"]
+
+
+def read_call(equation: Any, operands: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+    """Tells NumPy's two calling forms apart: `(text, a, b)` and `(a, [0, 1], b, [1, 2], [0, 2])`.
+
+    Raises:
+        EquationError: neither.
+    """
+    if isinstance(equation, str):
+        return equation, tuple(operands)
+    arguments = (equation, *operands)
+    if isinstance(equation, bytes) or len(arguments) < 2:
+        raise EquationError(
+            "einsum requires an equation of type str, or operands each followed by a sublist; got "
+            f"{type(equation).__name__} as its first argument"
+        )
+    output = arguments[-1] if len(arguments) % 2 else None
+    pairs = arguments[: len(arguments) // 2 * 2]
+    return sublists_to_text(pairs[1::2], output), pairs[::2]
+
+
+def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
+    """Tensors of one dtype.
+
+    Python numbers and lists take the dtype of the first operand that has one of its own.
+
+    Raises:
+        OperandError: an operand is no dense tensor, or dtypes differ.
+    """
+    if all(type(x) is _EAGER_TENSOR for x in operands):
+        tensors = list(operands)
+    else:
+        dtype = next((_own_dtype(x) for x in operands if _own_dtype(x) is not None), None)
+        tensors = [_convert(equation, k, x, dtype) for k, x in enumerate(operands)]
+    first = tensors[0].dtype
+    for k, x in enumerate(tensors):
+        if x.dtype != first:
+            raise OperandError(
+                f"einsum {equation!r} requires operands of one dtype, got {first.name} for operand "
+                f"0 and {x.dtype.name} for operand {k}"
+            )
+    if first.name not in DTYPES:
+        raise OperandError(
+            f"einsum {equation!r} requires a numeric dtype, got {first.name} for operand 0"
+        )
+    return tensors
+
+
+_EAGER_TENSOR = type(tf.constant(0))
+
+
+def _own_dtype(x: Any) -> tf.DType | None:
+    """The dtype of an operand that has one; Python numbers and lists have none."""
+    return tf.as_dtype(x.dtype) if isinstance(x, tf.Tensor | tf.Variable | np.ndarray) else None
+
+
+def _convert(equation: str, k: int, x: Any, dtype: tf.DType | None) -> tf.Tensor:
+    if isinstance(x, tf.Tensor):
+        return x
+    if x is None or (tf.is_tensor(x) and not isinstance(x, tf.Variable)):
+        raise OperandError(
+            f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
+        )
+    weak = isinstance(x, int | float | complex | list | tuple)
+    try:
+        return tf.convert_to_tensor(x, dtype=dtype if weak else None)
+    except (TypeError, ValueError) as error:
+        wanted = f" of dtype {dtype.name}" if weak and dtype is not None else ""
+        raise OperandError(
+            f"einsum {equation!r} requires operands that convert to a tensor{wanted}, got "
+            f"{type(x).__name__} for operand {k}: {error}"
+        ) from error

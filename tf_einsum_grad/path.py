@@ -1,0 +1,122 @@
+"""The order in which operands are contracted: opt_einsum's optimisers, behind NumPy's `optimize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+import opt_einsum
+
+from tf_einsum_grad.cost import UNKNOWN_SIZE
+from tf_einsum_grad.equation import Equation
+from tf_einsum_grad.errors import PathError
+from tf_einsum_grad.sizes import Size
+
+__all__ = ["Optimize", "Path", "find_path", "hashable_optimize"]
+
+Path = tuple[tuple[int, ...], ...]
+Optimize = Any  # bool | str | tuple[str, int] | path | opt_einsum-style optimiser
+
+
+def hashable_optimize(optimize: Optimize) -> Optimize:
+    """`optimize` in a form that can be a cache key, or None where it must be asked each time.
+
+    Raises:
+        PathError: it is none of the things that `optimize` may be.
+    """
+    if isinstance(optimize, str | bool):
+        return "auto" if optimize is True else optimize
+    if callable(optimize):
+        return None
+    if not isinstance(optimize, Sequence) or not optimize:
+        raise PathError(
+            "einsum requires optimize to be a bool, the name of an optimiser, a contraction path "
+            f"or an opt_einsum optimiser, got {optimize!r}"
+        )
+    if optimize[0] == "einsum_path":
+        optimize = optimize[1:]
+    elif isinstance(optimize[0], str):
+        return tuple(optimize)
+    try:
+        return tuple(tuple(_position(position) for position in step) for step in optimize)
+    except TypeError as error:
+        raise PathError(
+            "einsum requires a contraction path to be a list of tuples of operand positions, got "
+            f"{optimize!r}"
+        ) from error
+
+
+def _position(position: SupportsIndex) -> int:
+    if isinstance(position, bool):
+        raise TypeError("a bool is not a position")
+    return position.__index__()
+
+
+def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize) -> Path:
+    """A contraction path: at each step the positions of the operands that are contracted.
+
+    As in NumPy and opt_einsum, operands of a step leave the list and its result goes to the end.
+
+    Args:
+        equation: explicit, without ellipses.
+        sizes: each label with its size; None counts as large, so that a path is never chosen
+            because an unknown dimension might be 1.
+        optimize: what `hashable_optimize` gave, or an optimiser.
+
+    Raises:
+        PathError: `optimize` is no optimiser, or no path for this equation.
+    """
+    n = len(equation.inputs)
+    if optimize is False:
+        return _left_to_right(n)
+    if isinstance(optimize, tuple) and not (optimize and isinstance(optimize[0], str)):
+        return _check_path(optimize, equation)
+    if n <= 2:
+        _optimizer(optimize)
+        return _left_to_right(n)
+    name, limit = optimize if isinstance(optimize, tuple) else (optimize, None)
+    known = [size for size in sizes.values() if size is not None]
+    unknown = max([UNKNOWN_SIZE, *known])
+    sizes_for_path = {label: unknown if s is None else max(s, 1) for label, s in sizes.items()}
+    path = _optimizer(name)(
+        [frozenset(subscripts) for subscripts in equation.inputs],
+        frozenset(equation.output),
+        sizes_for_path,
+        limit,
+    )
+    return _check_path(tuple(tuple(step) for step in path), equation)
+
+
+def _left_to_right(n: int) -> Path:
+    """Contracts the first two, then the result with the third, and so on."""
+    return ((0,),) if n == 1 else ((0, 1), *((0, n - k - 1) for k in range(1, n - 1)))
+
+
+def _optimizer(optimize: Optimize) -> Callable[..., Any]:
+    if callable(optimize):
+        return optimize
+    name = optimize[0] if isinstance(optimize, tuple) else optimize
+    if isinstance(optimize, tuple) and len(optimize) != 2:
+        raise PathError(
+            "einsum requires optimize to be (name, memory limit) where it is a tuple that starts "
+            f"with a name, got {optimize!r}"
+        )
+    try:
+        return opt_einsum.paths.get_path_fn(name)  # type: ignore[no-any-return]
+    except KeyError as error:
+        raise PathError(f"einsum requires the name of an optimiser, got {name!r}") from error
+
+
+def _check_path(path: Path, equation: Equation) -> Path:
+    remaining = len(equation.inputs)
+    for step in path:
+        if len(set(step)) != len(step) or not step or not all(0 <= p < remaining for p in step):
+            raise PathError(
+                f"einsum {str(equation)!r} requires each step of its path to name different "
+                f"positions below {remaining}, got {step} in {path}"
+            )
+        remaining -= len(step) - 1
+    if remaining > 1:
+        # NumPy contracts what a path leaves over in one last step.
+        path = (*path, tuple(range(remaining)))
+    return path
