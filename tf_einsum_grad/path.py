@@ -1,4 +1,4 @@
-"""The order in which operands are contracted: opt_einsum's optimisers, behind NumPy's `optimize`."""
+"""The order of contraction: opt_einsum's optimisers behind NumPy's `optimize`."""
 
 from __future__ import annotations
 
@@ -102,9 +102,10 @@ def _optimizer(optimize: Optimize) -> Callable[..., Any]:
             f"with a name, got {optimize!r}"
         )
     try:
-        return opt_einsum.paths.get_path_fn(name)  # type: ignore[no-any-return]
+        optimizer: Callable[..., Any] = opt_einsum.paths.get_path_fn(name)
     except KeyError as error:
         raise PathError(f"einsum requires the name of an optimiser, got {name!r}") from error
+    return optimizer
 
 
 def _check_path(path: Path, equation: Equation) -> Path:

@@ -1,0 +1,7 @@
+"""`python -m tf_einsum_grad`: the command line."""
+
+import sys
+
+from tf_einsum_grad.cli import main
+
+sys.exit(main())

@@ -1,0 +1,79 @@
+"""`einsum_path`: the contraction path and a report of it, as NumPy has them. No TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tf_einsum_grad.cost import extent
+from tf_einsum_grad.equation import expand_ellipses, parse_equation
+from tf_einsum_grad.errors import EquationError
+from tf_einsum_grad.explain import read_shape
+from tf_einsum_grad.path import Optimize
+from tf_einsum_grad.plan import Plan, Step, make_plan
+from tf_einsum_grad.recipe import DotDimensions
+from tf_einsum_grad.render import show_bytes, show_flops
+from tf_einsum_grad.sizes import bind_sizes
+
+__all__ = ["einsum_path"]
+
+
+def einsum_path(
+    equation: str, *operands_or_shapes: Any, optimize: Optimize = "auto"
+) -> tuple[list[Any], str]:
+    """The contraction path of an einsum, and a report to print.
+
+    Args:
+        equation: any equation that `einsum` takes.
+        *operands_or_shapes: one for each operand: anything with a `shape`, or a sequence of sizes.
+        optimize: as for `einsum`.
+
+    Returns:
+        The path as `np.einsum_path` gives it, `["einsum_path", (0, 1), ...]`, which `einsum` and
+        `np.einsum` take as `optimize`; and a report.
+
+    Raises:
+        EinsumError: as `einsum` does.
+
+    Example:
+        >>> path, report = einsum_path("ij,jk,kl->il", (2, 900), (900, 3), (3, 700))
+        >>> path
+        ['einsum_path', (0, 1), (0, 1)]
+    """
+    parsed = parse_equation(equation)
+    shapes = tuple(map(read_shape, operands_or_shapes))
+    if len(shapes) != len(parsed.inputs):
+        raise EquationError(
+            f"einsum {equation!r} requires {len(parsed.inputs)} operands, got {len(shapes)}"
+        )
+    expanded = expand_ellipses(parsed, tuple(map(len, shapes)))
+    binding = bind_sizes(expanded, shapes, None, equation)
+    plan = make_plan(binding.equation, binding.sizes, "float32", optimize)
+    return ["einsum_path", *plan.path], _report(equation, plan)
+
+
+def _report(equation: str, plan: Plan) -> str:
+    sizes = dict(plan.sizes)
+    naive = extent(plan.equation.labels, sizes) * max(len(plan.equation.inputs), 1)
+    lines = [
+        f"  Equation:              {equation}",
+        f"  As one sum:            {show_flops(naive)}",
+        f"  Step by step:          {show_flops(plan.flops)}",
+        f"  Speedup:               {naive / max(plan.flops, 1):.3g}",
+        f"  Largest intermediate:  {show_bytes(4 * plan.largest_intermediate)} (float32)",
+        "",
+        "  step  operands      contraction                       roles of the labels",
+    ]
+    n = len(plan.equation.inputs)
+    for position, step in enumerate(plan.steps):
+        operands = ", ".join(f"{k}" if k < n else f"step {k - n}" for k in step.operands)
+        lines.append(f"  {position:>4}  {operands:<12}  {step.equation!s:<32}  {_roles(step)}")
+    return "\n".join(lines)
+
+
+def _roles(step: Step) -> str:
+    if len(step.operands) == 1:
+        return "one operand"
+    roles = DotDimensions.of(step.equation)
+    named = (("batch", roles.batch), ("contracted", roles.contracted), ("free", roles.lhs_free))
+    rest = (("free", roles.rhs_free),)
+    return ", ".join(f"{name} {labels}" for name, labels in (*named, *rest) if labels)
