@@ -19,13 +19,8 @@ try:
 
     HAS_RECORD = all(
         hasattr(_record, name)
-        for name in (
-            "could_possibly_record",
-            "possible_gradient_type",
-            "record_operation",
-            "stop_recording",
-        )
-    )
+        for name in ("could_possibly_record", "record_operation", "stop_recording", "pywrap_tfe")
+    ) and hasattr(_record.pywrap_tfe, "TFE_Py_TapeSetPossibleGradientTypes")
 except ImportError:
     HAS_RECORD = False
 
@@ -44,7 +39,7 @@ def recording() -> bool:
 
 def needs_gradient(x: tf.Tensor) -> bool:
     """Whether a tape or an accumulator follows this tensor."""
-    return bool(_record.possible_gradient_type([x]))
+    return bool(_record.pywrap_tfe.TFE_Py_TapeSetPossibleGradientTypes([x]))
 
 
 def stopped() -> Any:

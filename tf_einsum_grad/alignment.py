@@ -16,7 +16,7 @@ import tensorflow as tf
 from tf_einsum_grad.equation import ELLIPSIS, Equation, fresh_labels
 from tf_einsum_grad.sizes import Binding, Check
 
-__all__ = ["align", "merge_ellipses", "split_ellipsis"]
+__all__ = ["align", "give_ranks", "split_ellipsis"]
 
 
 def align(text: str, binding: Binding, operands: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -95,51 +95,71 @@ def _ascii(label: str) -> str:
     return label if label.isascii() else f"U{ord(label):04X}"
 
 
-def merge_ellipses(
+def give_ranks(
     equation: Equation, operands: Sequence[tf.Tensor]
-) -> tuple[Equation, list[tf.Tensor], tf.Tensor]:
-    """Makes one label of each `...`, where some operand with an ellipsis has no known rank.
+) -> tuple[Equation | None, list[tf.Tensor], tf.Tensor | None]:
+    """Gives operands of unknown rank the rank that their subscripts say.
 
-    The operands' ellipses are broadcast to each other first, then flattened into one dimension.
+    Where an ellipsis hides it, all ellipses are broadcast to each other and flattened into one
+    label.
 
     Returns:
-        The equation with a label in the place of `...`, the operands of known rank, and the
-        ellipsis' dimensions as an int32 vector, for `split_ellipsis`.
+        The equation with a label in the place of `...` or None where nothing was flattened, the
+        operands, and the dimensions that were, as an int32 vector for `split_ellipsis`.
     """
+    ranked = [
+        tf.ensure_shape(x, [None] * len(subscripts))
+        if x.shape.rank is None and ELLIPSIS not in subscripts
+        else x
+        for x, subscripts in zip(operands, equation.inputs, strict=True)
+    ]
+    if all(x.shape.rank is not None for x in ranked):
+        return None, ranked, None
+    return _merge_ellipses(equation, ranked)
+
+
+def _merge_ellipses(
+    equation: Equation, operands: Sequence[tf.Tensor]
+) -> tuple[Equation, list[tf.Tensor], tf.Tensor]:
+    """The work of `give_ranks` where some operand with an ellipsis has no known rank."""
     label = next(fresh_labels("".join((*equation.inputs, equation.output))))
     parts = [_split(x, subscripts) for x, subscripts in zip(operands, equation.inputs, strict=True)]
     vectors = [part[1] for part in parts if part is not None]
     dims = vectors[0]
     for vector in vectors[1:]:
         dims = tf.broadcast_dynamic_shape(dims, vector)
-    merged = []
-    for x, part, subscripts in zip(operands, parts, equation.inputs, strict=True):
-        if part is None:
-            merged.append(x)
-            continue
-        before, middle, after = part
-        rank = x.shape.rank
-        if len(vectors) > 1:
-            ones = tf.ones([tf.size(dims) - tf.size(middle)], tf.int32)
-            x = tf.broadcast_to(
-                tf.reshape(x, tf.concat([before, ones, middle, after], 0)),
-                tf.concat([before, dims, after], 0),
-            )
-        flat = tf.reshape(x, tf.concat([before, [tf.reduce_prod(dims)], after], 0))
-        n_before, n_after = (len(side) for side in subscripts.split(ELLIPSIS))
-        known = operands[len(merged)].shape.as_list() if rank is not None else None
-        flat.set_shape(
-            [None] * (n_before + 1 + n_after)
-            if known is None
-            else [*known[:n_before], None, *known[len(known) - n_after :]]
-        )
-        merged.append(flat)
+    merged = [
+        x if part is None else _flatten_ellipsis(x, part, dims, len(vectors) > 1, subscripts)
+        for x, part, subscripts in zip(operands, parts, equation.inputs, strict=True)
+    ]
     inputs = tuple(subscripts.replace(ELLIPSIS, label) for subscripts in equation.inputs)
     return Equation(inputs, equation.output.replace(ELLIPSIS, label)), merged, dims
 
 
+def _flatten_ellipsis(
+    x: tf.Tensor, part: tuple[Any, Any, Any], dims: tf.Tensor, broadcast: bool, subscripts: str
+) -> tf.Tensor:
+    """Broadcasts the dimensions of an ellipsis to `dims`, and makes one dimension of them."""
+    before, middle, after = part
+    flat = x
+    if broadcast:
+        ones = tf.ones([tf.size(dims) - tf.size(middle)], tf.int32)
+        flat = tf.broadcast_to(
+            tf.reshape(x, tf.concat([before, ones, middle, after], 0)),
+            tf.concat([before, dims, after], 0),
+        )
+    flat = tf.reshape(flat, tf.concat([before, [tf.reduce_prod(dims)], after], 0))
+    n_before, n_after = (len(side) for side in subscripts.split(ELLIPSIS))
+    if x.shape.rank is None:
+        flat.set_shape([None] * (n_before + 1 + n_after))
+    else:
+        known = x.shape.as_list()
+        flat.set_shape([*known[:n_before], None, *known[len(known) - n_after :]])
+    return flat
+
+
 def split_ellipsis(result: tf.Tensor, output: str, dims: tf.Tensor) -> tf.Tensor:
-    """Undoes `merge_ellipses` on the result; `output` is the output with its `...`."""
+    """Undoes `give_ranks` on the result; `output` is the output with its `...`."""
     if ELLIPSIS not in output:
         return result
     axis = output.index(ELLIPSIS)

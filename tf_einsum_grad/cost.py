@@ -1,8 +1,8 @@
 """What a kernel costs: a small model, in microseconds on the machine it was measured on.
 
-Only comparisons between candidates for the same contraction matter, so only ratios do. Each constant
-stands with the measurement that it came from: TensorFlow 2.21, 2 cores of an AMD EPYC, float32,
-inside `tf.function`, medians. Unknown sizes count as `UNKNOWN_SIZE`.
+Only comparisons between candidates for the same contraction matter, so only ratios do. Each
+constant stands with the measurement that it came from: TensorFlow 2.21, 2 cores of an AMD EPYC,
+float32, inside `tf.function`, medians. Unknown sizes count as `UNKNOWN_SIZE`.
 """
 
 from __future__ import annotations
@@ -74,25 +74,31 @@ _BYTES_PER_US = 12_000.0
 _PERMUTE_INNER_BYTES_PER_US = 3_500.0
 # ... and one that keeps rows of the innermost dimension together.
 _PERMUTE_ROWS_BYTES_PER_US = 6_000.0
-# Any kernel at all, however small.
-_LAUNCH_US = 3.0
+# Starting any kernel, however small: through Python in eager mode (`tf.raw_ops.Reshape` 10 us,
+# `Transpose` 12, `Einsum` 17), by the executor in graphs; XLA has fused it with something else.
+_LAUNCH_US = {"eager": 10.0, "graph": 1.5, "xla": 0.0}
 # 1024x1024x1024 in 20 ms.
 _FLOPS_PER_US = 100_000.0
 
 
+def launch_us(target: str) -> float:
+    """The cost of starting a kernel."""
+    return _LAUNCH_US[target]
+
+
 def stream_us(n_bytes: int) -> float:
-    """One elementwise kernel or reduction that moves so many bytes."""
-    return _LAUNCH_US + n_bytes / _BYTES_PER_US
+    """An elementwise kernel or reduction that moves so many bytes, once it has started."""
+    return n_bytes / _BYTES_PER_US
 
 
 def permute_us(n_bytes: int, keeps_rows: bool) -> float:
-    """A permute that reads `n_bytes` and writes as many."""
+    """A permute that reads `n_bytes` and writes as many, once it has started."""
     rate = _PERMUTE_ROWS_BYTES_PER_US if keeps_rows else _PERMUTE_INNER_BYTES_PER_US
-    return _LAUNCH_US + 2 * n_bytes / rate
+    return 2 * n_bytes / rate
 
 
 def matmul_us(batch: int, m: int, k: int, n: int, item: int) -> float:
-    """A batch of products of (m, k) and (k, n) matrices.
+    """A batch of products of (m, k) and (k, n) matrices, once it has started.
 
     Matrices with a short side reach a fraction of the rate of large ones: they are bound by
     memory, and below about 8 by the kernel's own blocking.
@@ -103,4 +109,4 @@ def matmul_us(batch: int, m: int, k: int, n: int, item: int) -> float:
         blocking *= 1 + 8 / max(side, 1)
     blocking *= 1 + 16 / max(k, 1)
     memory = item * batch * (m * k + k * n + m * n) / _BYTES_PER_US
-    return _LAUNCH_US + 0.1 * batch + max(flops * blocking / _FLOPS_PER_US * (item / 4), memory)
+    return 0.1 * batch + max(flops * blocking / _FLOPS_PER_US * (item / 4), memory)

@@ -270,14 +270,14 @@ def _derivation(equation: Equation, k: int, dtype: str) -> str:
     if others:
         factors = " and ".join(conj + other for other in others)
         opening = (
-            f"With {' and '.join(others)} held fixed, Y[{output}] is linear in {name}[{subscripts}]."
-            f" So by the chain rule dL/d{name} is the incoming gradient dL/dY, multiplied by "
-            f"{factors} and summed over every label that {name} does not have."
+            f"With {' and '.join(others)} held fixed, Y[{output}] is linear in "
+            f"{name}[{subscripts}]. So by the chain rule dL/d{name} is the incoming gradient dL/dY, "
+            f"multiplied by {factors} and summed over every label that {name} does not have."
         )
     else:
         opening = (
-            f"Y[{output}] is linear in {name}[{subscripts}]. So by the chain rule dL/d{name} is the "
-            "incoming gradient dL/dY, brought back along the same labels."
+            f"Y[{output}] is linear in {name}[{subscripts}]. So by the chain rule dL/d{name} is "
+            "the incoming gradient dL/dY, brought back along the same labels."
         )
     sentences = [opening]
     summed = [x for x in equation.transpose(k).labels if x not in subscripts]

@@ -68,10 +68,11 @@ class EmbedDiagonal:
 
 @dataclass(frozen=True, slots=True)
 class MatMul:
-    """A (batched) matrix product."""
+    """A matrix product, or a batch of them."""
 
     transpose_a: bool
     transpose_b: bool
+    batched: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tf_einsum_grad.cost import extent, itemsize
+from tf_einsum_grad.dot import einsum_permutes
 from tf_einsum_grad.equation import Equation
-from tf_einsum_grad.recipe import DotDimensions
 from tf_einsum_grad.sizes import Size
 
 __all__ = ["native_gradient_drawbacks"]
@@ -48,7 +48,7 @@ def native_gradient_drawbacks(
         batch = extent(subscripts, sizes)
         if len(subscripts) == len(other) == len(equation.output):
             return ((f"runs {batch:,} products of 1x1 matrices", 0),)
-    moved = [term for term in _permuted_terms(dot) if extent(term, sizes) > 1]
+    moved = [term for term in einsum_permutes(dot) if extent(term, sizes) > 1]
     total = 2 * item * sum(extent(term, sizes) for term in moved)
     return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()
 
@@ -59,23 +59,3 @@ def _is_plain(dot: Equation) -> bool:
     return all(len(set(term)) == len(term) for term in terms) and all(
         sum(label in term for term in terms) >= 2 for label in dot.labels
     )
-
-
-def _permuted_terms(dot: Equation) -> list[str]:
-    """The terms that the kernel permutes for an equation in this operand order."""
-    roles = DotDimensions.of(dot)
-    order = dot.labels
-
-    def arranged(labels: str) -> str:
-        return "".join(label for label in order if label in labels)
-
-    batch, contracted = arranged(roles.batch), arranged(roles.contracted)
-    lhs_free, rhs_free = arranged(roles.lhs_free), arranged(roles.rhs_free)
-    lhs, rhs = dot.inputs
-    moved = []
-    for term, free in ((lhs, lhs_free), (rhs, rhs_free)):
-        if term not in (batch + free + contracted, batch + contracted + free):
-            moved.append(term)
-    if dot.output != batch + lhs_free + rhs_free:
-        moved.append(dot.output)
-    return moved

@@ -93,8 +93,10 @@ def _left_to_right(n: int) -> Path:
 
 
 def _optimizer(optimize: Optimize) -> Callable[..., Any]:
+    optimizer: Callable[..., Any]
     if callable(optimize):
-        return optimize
+        optimizer = optimize
+        return optimizer
     name = optimize[0] if isinstance(optimize, tuple) else optimize
     if isinstance(optimize, tuple) and len(optimize) != 2:
         raise PathError(
@@ -102,7 +104,7 @@ def _optimizer(optimize: Optimize) -> Callable[..., Any]:
             f"with a name, got {optimize!r}"
         )
     try:
-        optimizer: Callable[..., Any] = opt_einsum.paths.get_path_fn(name)
+        optimizer = opt_einsum.paths.get_path_fn(name)
     except KeyError as error:
         raise PathError(f"einsum requires the name of an optimiser, got {name!r}") from error
     return optimizer

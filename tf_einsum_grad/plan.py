@@ -72,7 +72,7 @@ def make_plan(
     dtype: str,
     optimize: Optimize = "auto",
     hints: tuple[tuple[str, int], ...] = (),
-    target: str = "kernels",
+    target: str = "graph",
 ) -> Plan:
     """Plans an einsum.
 
@@ -82,7 +82,7 @@ def make_plan(
         dtype: of every operand.
         optimize: what `path.find_path` takes.
         hints: sizes to plan with where they are unknown.
-        target: "kernels" or "xla".
+        target: "eager", "graph" or "xla".
 
     Raises:
         PathError: `optimize` is no path for this equation.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tf_einsum_grad.cost import Cost, extent, itemsize, permute_us, stream_us
+from tf_einsum_grad.cost import Cost, extent, itemsize, launch_us, permute_us, stream_us
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.instructions import (
     Instruction,
@@ -62,13 +62,13 @@ class Contraction:
         equation: one or two inputs; of two, neither repeats a label nor has one to itself.
         sizes: each label with its size, None where it is unknown.
         dtype: of the operands and the result.
-        target: "kernels" for TensorFlow's own, "xla" where XLA compiles.
+        target: "eager", "graph", or "xla" where XLA compiles.
     """
 
     equation: Equation
     sizes: tuple[tuple[str, Size], ...]
     dtype: str
-    target: str = "kernels"
+    target: str = "graph"
 
     def transpose(self, k: int) -> Contraction:
         """The contraction that computes the VJP with respect to operand `k`."""
@@ -113,6 +113,7 @@ class Recipe:
     groups: tuple[str, ...]
     sizes: Mapping[str, Size]
     dtype: str
+    target: str
     instructions: list[Instruction] = field(default_factory=list)
     microseconds: float = 0.0
     bytes_moved: int = 0
@@ -125,15 +126,22 @@ class Recipe:
 
     def charge(self, microseconds: float, bytes_moved: int) -> None:
         """Adds the cost of a kernel that made the tensor as it is now."""
-        self.microseconds += microseconds
+        self.microseconds += launch_us(self.target) + microseconds
         self.bytes_moved += bytes_moved
         self.scratch_bytes = max(self.scratch_bytes, self.bytes)
 
+    def combined(self, microseconds: float, bytes_moved: int) -> None:
+        """Adds the cost of the kernel that made this tensor out of two."""
+        self.microseconds += launch_us(self.target) + microseconds
+        self.bytes_moved += bytes_moved
+
     def reshape(self, groups: Sequence[str]) -> Recipe:
-        """Splits and merges dimensions; free."""
+        """Splits and merges dimensions; free, but for starting it."""
         if tuple(groups) != self.groups:
             if self.instructions and isinstance(self.instructions[-1], Reshape):
                 self.instructions.pop()
+            else:
+                self.microseconds += launch_us(self.target)
             self.groups = tuple(groups)
             self.instructions.append(Reshape(self.groups))
         return self
@@ -159,10 +167,12 @@ class Recipe:
         """
         summed = [bool(group) and group[0] in labels for group in self.groups]
         runs = _runs(summed)
-        parts = [runs] if sum(map(len, runs)) == 0 or _alternations(summed) <= 3 else None
-        for run in reversed(runs) if parts is None else [tuple(a for r in runs for a in r)]:
-            if not run:
-                continue
+        alternations = sum(
+            axis == 0 or flag != summed[axis - 1] for axis, flag in enumerate(summed)
+        )
+        if alternations <= 3 or self.target == "xla":
+            runs = [tuple(axis for run in runs for axis in run)]
+        for run in reversed(runs):
             before = self.bytes
             self.groups = tuple(g for axis, g in enumerate(self.groups) if axis not in run)
             self.instructions.append(Sum(run))
@@ -179,7 +189,3 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, ...]]:
         elif flag:
             runs.append((axis,))
     return runs
-
-
-def _alternations(flags: Sequence[bool]) -> int:
-    return sum(axis == 0 or flag != flags[axis - 1] for axis, flag in enumerate(flags))

@@ -19,7 +19,7 @@ def lower_unary(contraction: Contraction) -> Lowering:
     """The recipe for a contraction of one operand."""
     source, target = contraction.equation.inputs[0], contraction.equation.output
     sizes = dict(contraction.sizes)
-    recipe = Recipe(tuple(source), sizes, contraction.dtype)
+    recipe = Recipe(tuple(source), sizes, contraction.dtype, contraction.target)
     names = []
     if len(set(source)) < len(source):
         _take_diagonals(recipe, source, target)
