@@ -67,13 +67,25 @@ class Cost:
     scratch_bytes: int
 
 
-# A tensor that a kernel streams through: 24-byte/element multiply of (64,256,256) twice in 4.0 ms.
-_BYTES_PER_US = 12_000.0
-# tf.transpose that moves the innermost dimension: (100,784,512)->(100,512,784) reads and writes
-# at about a quarter of that.
+# What a kernel streams through: `b,bi->bi` of (64, 65536) moves 34 MB in 2.3 to 3.1 ms, the sum of
+# products `nc,nc->c` 39 MB in 2.7 ms.
+_BYTES_PER_US = 15_000.0
+# Tensors above glibc's largest threshold come from the kernel page by page, each time: a product of
+# (4096, 4096), 67 MB, that is summed at once takes 68 ms, and 4.7 ms as a matmul that makes none.
+_FRESH_BYTES = 32 * 2**20
+_FRESH_BYTES_PER_US = 1_000.0
+# tf.transpose that moves the innermost dimension, and one that keeps rows of it together.
 _PERMUTE_INNER_BYTES_PER_US = 3_500.0
-# ... and one that keeps rows of the innermost dimension together.
 _PERMUTE_ROWS_BYTES_PER_US = 6_000.0
+# A matmul that reads an operand across its rows: (4096, 4096)'(4096, 8) takes 40.7 ms, without the
+# transpose 7.1; (64, 4096)(512, 4096)' takes 10.0 ms, without 4.4.
+_TRANSPOSED_BYTES_PER_US = 2_500.0
+# Matrix-vector products: `bij,bj->bi` of (16, 1024, 1024) reads 67 MB in 5.4 to 8 ms.
+_MATVEC_BYTES_PER_US = 8_500.0
+# Dot products: `bi,bi->b` of (64, 65536) by matmul reads 34 MB in 2.8 ms (4.7 as multiply and sum);
+# of (100000, 16), 5.1 ms (2.5), so each one of a batch costs 50 ns.
+_DOT_BYTES_PER_US = 12_000.0
+_BATCH_US = 0.05
 # Starting any kernel, however small: through Python in eager mode (`tf.raw_ops.Reshape` 10 us,
 # `Transpose` 12, `Einsum` 17), by the executor in graphs; XLA has fused it with something else.
 _LAUNCH_US = {"eager": 10.0, "graph": 1.5, "xla": 0.0}
@@ -91,22 +103,32 @@ def stream_us(n_bytes: int) -> float:
     return n_bytes / _BYTES_PER_US
 
 
+def scratch_us(n_bytes: int) -> float:
+    """What it costs to have a tensor of this size that is neither operand nor result."""
+    return n_bytes / _FRESH_BYTES_PER_US if n_bytes > _FRESH_BYTES else 0.0
+
+
 def permute_us(n_bytes: int, keeps_rows: bool) -> float:
     """A permute that reads `n_bytes` and writes as many, once it has started."""
     rate = _PERMUTE_ROWS_BYTES_PER_US if keeps_rows else _PERMUTE_INNER_BYTES_PER_US
     return 2 * n_bytes / rate
 
 
-def matmul_us(batch: int, m: int, k: int, n: int, item: int) -> float:
+def matmul_us(
+    batch: int, m: int, k: int, n: int, item: int, transpose_a: bool, transpose_b: bool
+) -> float:
     """A batch of products of (m, k) and (k, n) matrices, once it has started.
 
-    Matrices with a short side reach a fraction of the rate of large ones: they are bound by
-    memory, and below about 8 by the kernel's own blocking.
+    Products with a vector are bound by memory. Matrices with a short side reach a fraction of the
+    rate of large ones; transposes cost what it takes to read across rows.
     """
-    flops = 2 * batch * m * k * n
-    blocking = 1.0
-    for side in (m, n):
-        blocking *= 1 + 8 / max(side, 1)
-    blocking *= 1 + 16 / max(k, 1)
-    memory = item * batch * (m * k + k * n + m * n) / _BYTES_PER_US
-    return 0.1 * batch + max(flops * blocking / _FLOPS_PER_US * (item / 4), memory)
+    memory = item * batch * (m * k + k * n + m * n)
+    if m == 1 or n == 1:
+        rate = _DOT_BYTES_PER_US if m == n else _MATVEC_BYTES_PER_US
+        return _BATCH_US * batch + memory / rate
+    blocking = (1 + 8 / max(m, 1)) * (1 + 8 / max(n, 1)) * (1 + 16 / max(k, 1))
+    compute = 2 * batch * m * k * n * blocking / _FLOPS_PER_US * (item / 4)
+    across = item * batch * (m * k * transpose_a + k * n * transpose_b)
+    return (
+        _BATCH_US * batch + max(compute, memory / _BYTES_PER_US) + across / _TRANSPOSED_BYTES_PER_US
+    )

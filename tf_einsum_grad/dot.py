@@ -19,14 +19,14 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tf_einsum_grad.cost import Cost, extent, itemsize, matmul_us, permute_us, stream_us
+from tf_einsum_grad.cost import Cost, extent, itemsize, matmul_us, permute_us, scratch_us, stream_us
 from tf_einsum_grad.dtypes import compute_dtype
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum
 from tf_einsum_grad.recipe import Contraction, DotDimensions, Lowering, Recipe
 from tf_einsum_grad.sizes import Size
 
-__all__ = ["einsum_permutes", "pairwise_flops", "pairwise_lowerings"]
+__all__ = ["einsum_layout", "pairwise_flops", "pairwise_lowerings"]
 
 Groups = tuple[str, ...]
 
@@ -140,7 +140,8 @@ def _lowering(
         finish=tuple(result.instructions),
         compute_dtype=compute_dtype(dot.contraction.dtype, kernel == "multiply and sum"),
         cost=Cost(
-            microseconds=sum(recipe.microseconds for recipe in recipes),
+            microseconds=sum(recipe.microseconds for recipe in recipes)
+            + sum(scratch_us(recipe.scratch_bytes) for recipe in recipes),
             flops=pairwise_flops(dot.contraction.equation, dot.sizes),
             bytes_moved=sum(recipe.bytes_moved for recipe in recipes),
             scratch_bytes=max(recipe.scratch_bytes for recipe in recipes),
@@ -244,21 +245,26 @@ def _matmul(
             recipe.reshape(groups).permute(layout)
         recipe.reshape((*dims, *pair))
     result = dot.recipe((*dims, *matrices[2]))
-    _charge_matmul(dot, result, batch, roles)
+    flags = (not rhs_transposed, not lhs_transposed) if swap else (lhs_transposed, rhs_transposed)
+    _charge_matmul(dot, result, swap, *flags)
     out = batch + (roles[2] + roles[0] if swap else roles[0] + roles[2])
     if out != dot.out:
         result.reshape(out).permute(dot.out)
     result.reshape(tuple(equation.output))
-    flags = (not rhs_transposed, not lhs_transposed) if swap else (lhs_transposed, rhs_transposed)
     return _lowering(dot, "matmul", MatMul(*flags, bool(dims)), operands, result, swap)
 
 
 def _charge_matmul(
-    dot: _GroupedDot, result: Recipe, batch: Groups, roles: tuple[Groups, Groups, Groups]
+    dot: _GroupedDot, result: Recipe, swap: bool, transpose_a: bool, transpose_b: bool
 ) -> None:
     item = itemsize(dot.contraction.dtype)
-    b, m, k, n = (extent("".join(role), dot.sizes) for role in (batch, *roles))
-    result.combined(matmul_us(b, m, k, n, item), item * b * (m * k + k * n + m * n))
+    roles = (dot.lhs_free, dot.contracted, dot.rhs_free)
+    b, m, k, n = (
+        extent("".join(role), dot.sizes)
+        for role in (dot.batch, *(reversed(roles) if swap else roles))
+    )
+    moved = item * b * (m * k + k * n + m * n)
+    result.combined(matmul_us(b, m, k, n, item, transpose_a, transpose_b), moved)
 
 
 def _einsum_can(dot: _GroupedDot) -> bool:
@@ -276,9 +282,9 @@ def _einsum(dot: _GroupedDot, swap: bool) -> Lowering:
     given = Equation(equation.inputs[::-1] if swap else equation.inputs, equation.output)
     letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
     result = dot.recipe(equation.output)
-    roles = (dot.lhs_free, dot.contracted, dot.rhs_free)
-    _charge_matmul(dot, result, dot.batch, roles)
-    for term in einsum_permutes(given):
+    permuted, transposed = einsum_layout(given)
+    _charge_matmul(dot, result, swap, *transposed)
+    for term in permuted:
         size = extent(term, dot.sizes) * itemsize(dot.contraction.dtype)
         result.microseconds += _EINSUM_PERMUTE_FACTOR * permute_us(size, keeps_rows=False)
         result.bytes_moved += 2 * size
@@ -287,8 +293,8 @@ def _einsum(dot: _GroupedDot, swap: bool) -> Lowering:
     return _lowering(dot, "einsum", combine, dot.operand_recipes(), result, swap)
 
 
-def einsum_permutes(equation: Equation) -> list[str]:
-    """The terms that TensorFlow's Einsum op permutes, for an equation with the four roles.
+def einsum_layout(equation: Equation) -> tuple[list[str], tuple[bool, bool]]:
+    """What TensorFlow's Einsum op permutes, and which operand its matmul then transposes.
 
     It numbers labels by first appearance, and wants operands as (batch, free, contracted) or
     (batch, contracted, free) and gives (batch, lhs_free, rhs_free), each in that numbering.
@@ -301,9 +307,15 @@ def einsum_permutes(equation: Equation) -> list[str]:
 
     batch, contracted = arranged(roles.batch), arranged(roles.contracted)
     lhs_free, rhs_free = arranged(roles.lhs_free), arranged(roles.rhs_free)
+    lhs, rhs = equation.inputs
     permuted = [
         term
-        for term, free in zip(equation.inputs, (lhs_free, rhs_free), strict=True)
+        for term, free in ((lhs, lhs_free), (rhs, rhs_free))
         if term not in (batch + free + contracted, batch + contracted + free)
     ]
-    return permuted + [equation.output] * (equation.output != batch + lhs_free + rhs_free)
+    if equation.output != batch + lhs_free + rhs_free:
+        permuted.append(equation.output)
+    return permuted, (
+        lhs == batch + contracted + lhs_free and bool(lhs_free),
+        rhs == batch + rhs_free + contracted and bool(rhs_free),
+    )

@@ -1,8 +1,8 @@
 """Turns a lowering into a function of tensors; the only place that handles unknown sizes.
 
-Nothing is decided here: each instruction becomes one closure over TensorFlow's raw ops, which take
-a third of the time that the wrappers around them take in eager mode. Sizes are Python integers where
-they are known and scalar int32 tensors where they are not.
+Nothing is decided here: each instruction becomes one closure over TensorFlow's raw ops, which in
+eager mode take a third of the time that the wrappers around them take. Sizes are Python integers
+where they are known, and scalar int32 tensors where they are not.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tf_einsum_grad.cost import extent, itemsize
-from tf_einsum_grad.dot import einsum_permutes
+from tf_einsum_grad.dot import einsum_layout
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.sizes import Size
 
@@ -48,7 +48,7 @@ def native_gradient_drawbacks(
         batch = extent(subscripts, sizes)
         if len(subscripts) == len(other) == len(equation.output):
             return ((f"runs {batch:,} products of 1x1 matrices", 0),)
-    moved = [term for term in einsum_permutes(dot) if extent(term, sizes) > 1]
+    moved = [term for term in einsum_layout(dot)[0] if extent(term, sizes) > 1]
     total = 2 * item * sum(extent(term, sizes) for term in moved)
     return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()
 
