@@ -192,7 +192,9 @@ def _sizes_of_one():
         for narrow in itertools.product((False, True), repeat=len(labels)):
             flags = zip(labels, narrow, strict=True)
             yield case(equation, {x: 1 if one else SIZES[x] for x, one in flags})
-        for places in itertools.product((False, True), repeat=len(equation.partition("->")[0].split(","))):
+        for places in itertools.product(
+            (False, True), repeat=len(equation.partition("->")[0].split(","))
+        ):
             for label in labels:
                 whole = case(equation)
                 terms = equation.partition("->")[0].split(",")
@@ -210,7 +212,16 @@ def _sizes_of_one():
 
 
 def _sizes_of_zero():
-    for equation in ("ab,bc->ac", "ab,ab->ab", "ab,ab->", "aab->b", "ab->ba", "a->aa", "ab->a", "a,b,ab->b"):
+    for equation in (
+        "ab,bc->ac",
+        "ab,ab->ab",
+        "ab,ab->",
+        "aab->b",
+        "ab->ba",
+        "a->aa",
+        "ab->a",
+        "a,b,ab->b",
+    ):
         labels = tuple(dict.fromkeys(x for x in equation if x.isalpha()))
         for empty in labels:
             yield case(equation, {**SIZES, empty: 0})
@@ -276,7 +287,9 @@ def _spelling():
     yield case(f"{chain}->{every[0]}{every[-1]}", sizes)
     parts = [every[i : i + 6] for i in range(0, 60, 6)]
     yield case(",".join(parts) + "->" + every[0] + every[54], sizes)
-    yield case(f"{every[50:58]},{every[54:60]}->{every[50:54]}{every[58:60]}", dict.fromkeys(every, 2))
+    yield case(
+        f"{every[50:58]},{every[54:60]}->{every[50:54]}{every[58:60]}", dict.fromkeys(every, 2)
+    )
 
 
 FAMILIES = {
@@ -310,7 +323,9 @@ def cases(draw, max_operands=4, ellipsis=True):
         shape = [sizes[x] if wide[x] else 1 for x in term]
         if ellipsis and draw(st.booleans()):
             at = draw(st.integers(0, len(term)))
-            own = [n if draw(st.booleans()) else 1 for n in middle[draw(st.integers(0, len(middle))) :]]
+            own = [
+                n if draw(st.booleans()) else 1 for n in middle[draw(st.integers(0, len(middle))) :]
+            ]
             term, shape = term[:at] + "..." + term[at:], shape[:at] + own + shape[at:]
         terms.append(term)
         shapes.append(tuple(shape))
