@@ -23,7 +23,14 @@ from tf_einsum_grad.cost import Cost, extent, itemsize, matmul_us, permute_us, s
 from tf_einsum_grad.dtypes import compute_dtype
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum
-from tf_einsum_grad.recipe import Contraction, DotDimensions, Lowering, Recipe
+from tf_einsum_grad.recipe import (
+    MAX_BROADCAST_DIMS,
+    Contraction,
+    DotDimensions,
+    Lowering,
+    Recipe,
+    alternations,
+)
 from tf_einsum_grad.sizes import Size
 
 __all__ = ["einsum_layout", "pairwise_flops", "pairwise_lowerings"]
@@ -152,10 +159,15 @@ def _lowering(
 def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Recipe], Recipe]:
     """Operands that broadcast against each other, and their product with its groups in `order`."""
     operands = dot.operand_recipes()
+    roles = [(group in dot.lhs, group in dot.rhs) for group in order]
+    kernel_broadcasts = alternations(roles) <= MAX_BROADCAST_DIMS
     for recipe, groups in zip(operands, (dot.lhs, dot.rhs), strict=True):
         own = tuple(group for group in order if group in groups)
         if own != groups:
             recipe.reshape(groups).permute(own)
+        if not kernel_broadcasts:
+            recipe.reshape(own).broadcast(order)
+            continue
         padded = tuple(group if group in own else "" for group in order)
         recipe.reshape(padded[padded.index(own[0]) :] if own else ())
     product = dot.recipe(order)

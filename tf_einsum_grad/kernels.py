@@ -146,37 +146,47 @@ def _sum(instruction: Sum, sizes: Sizes) -> Unary:
     return lambda x: _ops.Sum(input=x, axis=axes)
 
 
-def _with_shape(x: tf.Tensor, dims: Sequence[Any]) -> tf.Tensor:
-    """Says what TensorFlow does not infer from sizes that are tensors."""
-    x.set_shape([dim if isinstance(dim, int) else None for dim in dims])
-    return x
-
-
 def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
     """Every (n + 1)-th element of the two axes as one: the diagonal, and nothing else is read."""
-    dims, axis = _dims(instruction.groups, sizes), instruction.axis
-    n = dims[axis]
-    flat = _shape([*dims[:axis], product([n, n]), *dims[axis + 1 :]])
-    index = (*[slice(None)] * axis, slice(None, None, n + 1))
-    return lambda x: _with_shape(_ops.Reshape(tensor=x, shape=flat)[index], dims)
+    dims, before, n, after = _around(instruction, sizes)
+    flat, shape = _shape([before, product([n, n]), after]), _shape(dims)
+    index = (slice(None), slice(None, None, n + 1))
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        return _ops.Reshape(tensor=_ops.Reshape(tensor=x, shape=flat)[index], shape=shape)
+
+    return run
 
 
 def _embed_diagonal(instruction: EmbedDiagonal, sizes: Sizes) -> Unary:
     """Each element followed by n zeros, cut to n * n: the mirror image of `_diagonal`."""
-    dims, axis = _dims(instruction.groups, sizes), instruction.axis
-    n, before, after = dims[axis], dims[:axis], dims[axis + 1 :]
-    if not after:
-        return lambda x: _with_shape(tf.linalg.diag(x), [*dims, n])
-    paddings = [[0, 0]] * (axis + 1) + [[0, n]] + [[0, 0]] * len(after)
-    padded = _shape([*before, product([n, n + 1]), *after])
-    index = (*[slice(None)] * axis, slice(None, product([n, n])))
-    square = _shape([*before, n, n, *after])
+    dims, before, n, after = _around(instruction, sizes)
+    dims.insert(instruction.axis, n)
+    square = _shape(dims)
+    if instruction.axis + 2 == len(dims):
+        rows = _shape([before, n])
+        return lambda x: _ops.Reshape(
+            tensor=tf.linalg.diag(_ops.Reshape(tensor=x, shape=rows)), shape=square
+        )
+    column, flat = _shape([before, n, 1, after]), _shape([before, product([n, n + 1]), after])
+    paddings, index = [[0, 0], [0, 0], [0, n], [0, 0]], (slice(None), slice(product([n, n])))
 
     def run(x: tf.Tensor) -> tf.Tensor:
-        rows = tf.pad(tf.expand_dims(x, axis + 1), paddings)
-        return _ops.Reshape(tensor=_ops.Reshape(tensor=rows, shape=padded)[index], shape=square)
+        padded = tf.pad(_ops.Reshape(tensor=x, shape=column), paddings)
+        return _ops.Reshape(tensor=_ops.Reshape(tensor=padded, shape=flat)[index], shape=square)
 
     return run
+
+
+def _around(
+    instruction: Diagonal | EmbedDiagonal, sizes: Sizes
+) -> tuple[list[Any], Any, Any, Any]:
+    """The sizes of a diagonal's groups, and their product before, on and after its axis.
+
+    Kernels that slice and pad take at most 8 dimensions, some of them 6; merged they are 4.
+    """
+    dims, axis = _dims(instruction.groups, sizes), instruction.axis
+    return dims, product(dims[:axis]), dims[axis], product(dims[axis + 1 :])
 
 
 def _matmul(instruction: MatMul) -> Callable[..., tf.Tensor]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from tf_einsum_grad.cost import Cost, extent, itemsize, launch_us, permute_us, stream_us
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.instructions import (
+    Broadcast,
     Instruction,
     MatMul,
     Multiply,
@@ -29,7 +30,18 @@ from tf_einsum_grad.instructions import (
 )
 from tf_einsum_grad.sizes import Size
 
-__all__ = ["Contraction", "DotDimensions", "Lowering", "Recipe"]
+__all__ = [
+    "MAX_BROADCAST_DIMS",
+    "Contraction",
+    "DotDimensions",
+    "Lowering",
+    "Recipe",
+    "alternations",
+]
+
+# TensorFlow's CPU kernels broadcast in at most 5 dimensions, after they joined neighbours that
+# broadcast alike; pfor puts one more in front.
+MAX_BROADCAST_DIMS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,18 @@ class Recipe:
             self.charge(permute_us(self.bytes, keeps_rows), 2 * self.bytes)
         return self
 
+    def broadcast(self, groups: Sequence[str]) -> Recipe:
+        """Repeats the tensor along the groups it has not, in as few steps as kernels allow."""
+        self.reshape([group if group in self.groups else "" for group in groups])
+        while self.groups != tuple(groups):
+            missing = [not group for group in self.groups]
+            at_once = alternations(missing) <= MAX_BROADCAST_DIMS
+            start = 0 if at_once else _runs(missing)[-1][0]
+            self.groups = (*self.groups[:start], *groups[start:])
+            self.instructions.append(Broadcast(self.groups))
+            self.charge(stream_us(self.bytes), self.bytes)
+        return self
+
     def _row_bytes(self) -> int:
         return extent(self.groups[-1], self.sizes) * itemsize(self.dtype)
 
@@ -167,10 +191,7 @@ class Recipe:
         """
         summed = [bool(group) and group[0] in labels for group in self.groups]
         runs = _runs(summed)
-        alternations = sum(
-            axis == 0 or flag != summed[axis - 1] for axis, flag in enumerate(summed)
-        )
-        if alternations <= 3 or self.target == "xla":
+        if alternations(summed) <= 3 or self.target == "xla":
             runs = [tuple(axis for run in runs for axis in run)]
         for run in reversed(runs):
             before = self.bytes
@@ -189,3 +210,8 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, ...]]:
         elif flag:
             runs.append((axis,))
     return runs
+
+
+def alternations(flags: Sequence[object]) -> int:
+    """How many runs of equal flags there are."""
+    return sum(axis == 0 or flag != flags[axis - 1] for axis, flag in enumerate(flags))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tf_einsum_grad.cost import Cost, extent, stream_us
 from tf_einsum_grad.dtypes import compute_dtype
-from tf_einsum_grad.instructions import Broadcast, Diagonal, EmbedDiagonal, Sum
+from tf_einsum_grad.instructions import Diagonal, EmbedDiagonal, Sum
 from tf_einsum_grad.recipe import Contraction, Lowering, Recipe
 
 __all__ = ["lower_unary"]
@@ -34,7 +34,7 @@ def lower_unary(contraction: Contraction) -> Lowering:
         recipe.permute(present)
         names.append("permute")
     if present != distinct:
-        _broadcast(recipe, distinct)
+        recipe.broadcast(distinct)
         names.append("broadcast")
     if len(distinct) < len(target):
         _embed_diagonals(recipe, target)
@@ -90,13 +90,6 @@ def _permute_axes(recipe: Recipe, axes: list[int]) -> None:
     recipe.sizes = {**recipe.sizes, **{chr(a): recipe.sizes[x] for a, x in enumerate(labels)}}
     recipe.permute(tuple(map(chr, axes)))
     recipe.groups = tuple(labels[axis] for axis in axes)
-
-
-def _broadcast(recipe: Recipe, groups: tuple[str, ...]) -> None:
-    recipe.reshape([group if group in recipe.groups else "" for group in groups])
-    recipe.groups = groups
-    recipe.instructions.append(Broadcast(groups))
-    recipe.charge(stream_us(recipe.bytes), recipe.bytes)
 
 
 def _embed_diagonals(recipe: Recipe, target: str) -> None:
