@@ -22,6 +22,8 @@ from tf_einsum_grad.sizes import Binding, Shape, bind_sizes
 __all__ = ["einsum"]
 
 
+# AutoGraph would rewrite this whole package, 2 seconds at the first trace; there is nothing to do.
+@tf.autograph.experimental.do_not_convert
 def einsum(
     equation: Any,
     *operands: Any,
