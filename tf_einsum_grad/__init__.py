@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SizeError,
     )
     from tf_einsum_grad.explain import Explanation, explain
+    from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
     from tf_einsum_grad.report import einsum_path
 
@@ -40,6 +41,9 @@ _HOME = {
     "einsum_path": "report",
     "explain": "explain",
     "gradient_equations": "equation",
+    "install": "installation",
+    "installed": "installation",
+    "uninstall": "installation",
 }
 
 __all__ = [
@@ -54,6 +58,9 @@ __all__ = [
     "einsum_path",
     "explain",
     "gradient_equations",
+    "install",
+    "installed",
+    "uninstall",
 ]
 
 

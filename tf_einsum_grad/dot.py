@@ -281,9 +281,12 @@ def _charge_matmul(
 
 def _einsum_can(dot: _GroupedDot) -> bool:
     contraction = dot.contraction
+    # TFLite turns the op into a matmul only where both operands have labels of their own (B13).
+    converts = contraction.target == "eager" or (dot.lhs_free and dot.rhs_free)
     return (
         contraction.dtype in _EINSUM_DTYPES
         and contraction.target != "xla"
+        and bool(converts)
         and len(contraction.equation.labels) <= len(_EINSUM_LETTERS)
     )
 

@@ -22,6 +22,8 @@ from tf_einsum_grad.sizes import Binding, Shape, bind_sizes
 __all__ = ["einsum"]
 
 
+# AutoGraph would rewrite this whole package, 2 seconds at the first trace; there is nothing to do.
+@tf.autograph.experimental.do_not_convert
 def einsum(
     equation: Any,
     *operands: Any,
@@ -59,11 +61,20 @@ def einsum(
         array([[11.]], dtype=float32)
     """
     text, operands = read_call(equation, operands)
+    if any(type(x).__name__ == "KerasTensor" for x in operands):
+        return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
     if tf.executing_eagerly():
         return _einsum(text, operands, optimize, sizes, size_hints, "eager")
     target = "xla" if _private.in_xla_context() else "graph"
     with tf.name_scope(name or "einsum"):
         return _einsum(text, operands, optimize, sizes, size_hints, target)
+
+
+def _symbolic_einsum(text: str, operands: Sequence[Any], *options: Any) -> Any:
+    """An einsum of `keras.Input`s; Keras is imported by whoever made them."""
+    from tf_einsum_grad.keras.symbolic import EinsumOperation
+
+    return EinsumOperation(text, *options)(*operands)
 
 
 def _einsum(

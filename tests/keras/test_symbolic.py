@@ -1,0 +1,135 @@
+"""`einsum` on `keras.Input`s: shapes of random equations, errors at build time, saved models."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+
+import tf_einsum_grad as teg
+
+LABELS = "abcdXYZ"
+
+
+def _random_call(rng):
+    """An equation, shapes that fit it, and NumPy's output shape."""
+    sizes = {label: rng.randint(1, 4) for label in LABELS}
+    ellipsis_dims = [rng.randint(1, 3) for _ in range(rng.randint(0, 2))]
+    inputs, shapes = [], []
+    for _ in range(rng.randint(1, 3)):
+        labels = rng.choices(LABELS, k=rng.randint(0, 4))
+        shape = [sizes[x] for x in labels]
+        if rng.random() < 0.15:  # a dimension of size 1 that broadcasts
+            single = [x for x in labels if labels.count(x) == 1]
+            if single:
+                shape[labels.index(rng.choice(single))] = 1
+        if rng.random() < 0.4:
+            at = rng.randint(0, len(labels))
+            labels.insert(at, "...")
+            dims = ellipsis_dims[rng.randint(0, len(ellipsis_dims)) :]
+            shape[at:at] = [1 if rng.random() < 0.2 else d for d in dims]
+        inputs.append("".join(labels))
+        shapes.append(tuple(shape))
+    used = sorted(set("".join(inputs).replace(".", "")))
+    equation = ",".join(inputs)
+    dots = "..." if any("..." in s for s in inputs) else ""
+    if dots or rng.random() < 0.7:
+        output = rng.sample(used, rng.randint(0, len(used)))
+        if dots:
+            output.insert(rng.randint(0, len(output)), dots)
+        equation += "->" + "".join(output)
+    arrays = [np.ones(shape, "float32") for shape in shapes]
+    expected = np.einsum(equation, *arrays).shape
+    if rng.random() < 0.3:
+        equation = " ".join(equation.replace("...", "_").replace("->", ">"))
+        equation = equation.replace("_", "...").replace(">", "->")
+    return equation, shapes, expected
+
+
+def test_shapes_of_random_equations():
+    rng = random.Random(0)
+    seen = set()
+    for _ in range(1500):
+        equation, shapes, expected = _random_call(rng)
+        seen.add(equation)
+        result = teg.einsum(equation, *(keras.KerasTensor(s) for s in shapes))
+        assert result.shape == expected, (equation, shapes)
+        # With some sizes unknown: what is known is right.
+        hidden = [tuple(None if rng.random() < 0.3 else d for d in s) for s in shapes]
+        partial = teg.einsum(equation, *(keras.KerasTensor(s) for s in hidden)).shape
+        assert len(partial) == len(expected), (equation, hidden)
+        assert all(p in (None, e) for p, e in zip(partial, expected, strict=True)), (
+            equation,
+            hidden,
+        )
+    assert len(seen) > 1200
+
+
+def test_values_of_random_models():
+    rng = random.Random(1)
+    n_built = 0
+    while n_built < 25:
+        equation, shapes, expected = _random_call(rng)
+        if not all(shapes) or 0 in sum(shapes, ()):
+            continue
+        n_built += 1
+        inputs = [keras.Input(batch_shape=s) for s in shapes]
+        model = keras.Model(inputs, teg.einsum(equation, *inputs))
+        arrays = [np.random.default_rng(n_built).normal(size=s).astype("float32") for s in shapes]
+        result = model(arrays)
+        assert result.shape == expected
+        np.testing.assert_allclose(result, np.einsum(equation, *arrays), rtol=1e-4, atol=1e-4)
+
+
+def test_a_functional_model_is_saved_loaded_and_fitted(tmp_path):
+    x, y = keras.Input([3, 4]), keras.Input([4, 5])
+    w = np.arange(10, dtype="float32").reshape(5, 2)
+    z = teg.einsum("bij,bjk,kl->bil", x, y, w, optimize="greedy", size_hints={"b": 4})
+    z = teg.einsum("...l->...lm", z, sizes={"m": 2}, name="widen")
+    model = keras.Model([x, y], keras.layers.Dense(1)(z))
+    arrays = [np.random.rand(8, 3, 4), np.random.rand(8, 4, 5)]
+    model.compile("sgd", "mse")
+    model.fit(arrays, np.ones([8, 3, 2, 1]), verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(loaded(arrays), model(arrays), rtol=1e-5)
+    assert loaded.output_shape == (None, 3, 2, 1)
+
+
+def test_sublists_and_variables():
+    x = keras.Input([3, 4])
+    v = keras.Variable(np.ones([4, 2], "float32"))
+    assert teg.einsum(x, [..., 1], v, [1, 2], [..., 2]).shape == (None, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda x, y: teg.einsum("bij,bik->bjk", x, y),
+            teg.SizeError,
+            "label 'i', got 3 in operand 0 .* and 4 in operand 1",
+        ),
+        (
+            lambda x, y: teg.einsum("bij->b", y[..., 0]),
+            teg.SizeError,
+            "rank 3 for operand 0 .*got rank 2",
+        ),
+        (
+            lambda x, y: teg.einsum("bii->b", x),
+            teg.SizeError,
+            "repeated label 'i' of operand 0, got 3 and 4",
+        ),
+        (lambda x, y: teg.einsum("bij->bk", x), teg.SizeError, "requires sizes={'k': ...}"),
+        (lambda x, y: teg.einsum("bij,bjk", x), teg.EquationError, "requires 2 operands, got 1"),
+        (lambda x, y: teg.einsum("bi1", x), teg.EquationError, "letters, got '1'"),
+        (
+            lambda x, y: teg.einsum("bij,bjk->bik", x, keras.Input([4, 5], dtype="float16")),
+            teg.OperandError,
+            "one dtype, got float32 for operand 0 and float16 for operand 1",
+        ),
+    ],
+)
+def test_errors_come_at_build_time_and_name_the_label(call, error, message):
+    with pytest.raises(error, match=message):
+        call(keras.Input([3, 4]), keras.Input([4, 5]))

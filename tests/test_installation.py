@@ -1,0 +1,173 @@
+"""`install`, `uninstall`, `installed`: what is replaced, for how long, and that nothing is half so."""
+
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras.src.backend.tensorflow import numpy as keras_backend
+
+import tf_einsum_grad as teg
+from tf_einsum_grad.keras import _private
+
+NATIVE = tf.einsum
+
+
+def _replaced() -> list[bool]:
+    import tensorflow.compat.v2 as tf2
+
+    found = [tf.einsum, tf.linalg.einsum, tf2.einsum, tf2.linalg.einsum, keras_backend.einsum]
+    return [f.__module__.startswith("tf_einsum_grad") for f in found]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays():
+    assert not any(_replaced())
+    yield
+    teg.uninstall()
+    assert not any(_replaced())
+
+
+def test_install_replaces_everything_and_uninstall_restores_it():
+    teg.install()
+    assert all(_replaced())
+    teg.install()
+    teg.uninstall()
+    assert tf.einsum is NATIVE and tf.linalg.einsum is NATIVE
+    assert not any(_replaced())
+    teg.uninstall()  # again: nothing to do
+
+
+def test_tf_einsum_runs_ours():
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+        tf.einsum("i->ii", tf.ones([2]))
+    with teg.installed():
+        np.testing.assert_array_equal(tf.einsum("i->ii", tf.ones([2])), np.eye(2))
+        np.testing.assert_array_equal(tf.linalg.einsum("i->ii", tf.ones([2])), np.eye(2))
+
+
+def test_blocks_nest_and_survive_exceptions():
+    with pytest.raises(KeyError), teg.installed():
+        with teg.installed():
+            assert all(_replaced())
+        assert all(_replaced())
+        raise KeyError
+    assert not any(_replaced())
+
+
+def test_a_block_inside_install_leaves_install_in_place():
+    teg.install()
+    with teg.installed():
+        pass
+    assert all(_replaced())
+
+
+def test_uninstall_inside_a_block_waits_for_its_end():
+    with teg.installed():
+        teg.install()
+        teg.uninstall()
+        assert all(_replaced())
+    assert not any(_replaced())
+
+
+def test_blocks_in_many_threads():
+    seen, errors = [], []
+
+    def work(seed):
+        try:
+            for _ in range(50):
+                with teg.installed():
+                    seen.append(all(_replaced()))
+                    time.sleep(0.0005 * (seed % 3))
+        except RuntimeError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(seen) == 400 and all(seen)
+    assert not any(_replaced())
+
+
+def test_a_missing_target_leaves_nothing_half_replaced(monkeypatch):
+    monkeypatch.setattr(_private, "_OPERATIONS", "keras.src.ops.math")  # a module without Einsum
+    with pytest.raises(RuntimeError, match=r"requires keras\.src\.ops\.math\.Einsum.*nothing was"):
+        teg.install()
+    assert not any(_replaced())
+    monkeypatch.setattr(_private, "_BACKEND", "keras.src.no_such_module")
+    with pytest.raises(RuntimeError, match=r"requires keras\.src\.no_such_module, which Keras"):
+        teg.installed().__enter__()
+    assert not any(_replaced())
+
+
+def test_what_someone_else_put_on_top_is_not_thrown_away():
+    teg.install()
+    ours = tf.einsum
+    tf.einsum = theirs = lambda *args, **kwargs: ours(*args, **kwargs)
+    with pytest.raises(RuntimeError, match=r"requires tf\.einsum to be what install\(\) put"):
+        teg.uninstall()
+    assert tf.einsum is theirs and tf.linalg.einsum is ours
+    tf.einsum = ours
+
+
+def test_wrong_calls_are_clear():
+    with pytest.raises(TypeError, match=r"install\(\) takes 0 positional arguments"):
+        teg.install("tf.einsum")
+    assert not any(_replaced())
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_integers_stay_exact(dtype):
+    x, one = np.array([16777217], dtype), np.array([1], dtype)
+    assert int(keras.ops.einsum("i,i->", x, one)) == 16777216  # Keras' own, through float32 (B14)
+    with teg.installed():
+        result = keras.ops.einsum("i,i->", x, one)
+    assert int(result) == 16777217 and result.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        (("int8", "int8"), "int32"),
+        (("int8", "int16"), "int16"),
+        (("int32", "float32"), "float32"),
+        (("float16", "bfloat16"), "float32"),
+        (("float16", "int64"), "float16"),
+        (("bool", "bool"), "bool"),
+        (("uint8", "int8"), "int16"),
+    ],
+)
+def test_dtypes_are_promoted_as_keras_promotes(dtypes, expected):
+    x, y = (keras.ops.ones([2], dtype) for dtype in dtypes)
+    with teg.installed():
+        result = keras.ops.einsum("i,i->i", x, y)
+        symbolic = keras.ops.einsum(
+            "i,i->i", *(keras.Input(batch_shape=[2], dtype=d) for d in dtypes)
+        )
+    assert keras.backend.standardize_dtype(result.dtype) == expected == symbolic.dtype
+
+
+def test_symbolic_keras_einsum_is_right_under_installed():
+    x, y = keras.Input([3, 4]), keras.Input([4, 5])
+    with teg.installed():
+        assert keras.ops.einsum("B i J, B J k -> B k i", x, y, optimize="optimal").shape == (
+            None,
+            5,
+            3,
+        )
+        with pytest.raises(teg.SizeError, match="label 'j', got 3 in operand 0"):
+            keras.ops.einsum("bji,bjk->bik", x, y)
+    model = keras.Model(x, keras.ops.einsum("bij->bji", x))
+    assert model(np.ones([2, 3, 4], "float32")).shape == (2, 4, 3)
+
+
+def test_autograph_leaves_the_package_alone():
+    with teg.installed():
+        start = time.perf_counter()
+        tf.function(lambda x: tf.einsum("ij,jk->ik", x, x)).get_concrete_function(tf.ones([3, 3]))
+        assert time.perf_counter() - start < 1  # 2.4 s where AutoGraph rewrites it

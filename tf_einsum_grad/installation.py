@@ -1,0 +1,153 @@
+"""Puts `tf_einsum_grad.einsum` in the place of TensorFlow's and Keras' own, and takes it out again.
+
+Existing layers and models gain without a change: `tf.einsum`, `tf.linalg.einsum` (under `tf` and
+`tf.compat.v2`) and, where Keras runs on TensorFlow, what `keras.ops.einsum` calls. What was traced
+before, and names bound before (`from tensorflow import einsum`), keep what they had.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tf_einsum_grad.keras import _private as keras_private
+from tf_einsum_grad.ops import einsum
+
+__all__ = ["install", "installed", "uninstall"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """One attribute that is replaced."""
+
+    name: str
+    owner: Any
+    attribute: str
+    original: Callable[..., Any]
+    replacement: Callable[..., Any]
+
+
+_lock = threading.Lock()  # guards the three below
+_patches: tuple[_Patch, ...] = ()  # what is replaced now
+_permanent = False  # install() was called
+_blocks = 0  # `with installed():` blocks that are running, in any thread
+
+
+def install() -> None:
+    """Makes `tf.einsum`, `tf.linalg.einsum` and `keras.ops.einsum` run this package's einsum.
+
+    Calling it again changes nothing.
+
+    Raises:
+        RuntimeError: TensorFlow or Keras lacks what is to be replaced. Nothing is replaced then.
+
+    Example:
+        >>> install()
+        >>> tf.einsum("i->ii", tf.constant([1, 2])).numpy()  # TensorFlow's own cannot
+        array([[1, 0],
+               [0, 2]], dtype=int32)
+        >>> uninstall()
+    """
+    global _permanent
+    with _lock:
+        _apply()
+        _permanent = True
+
+
+def uninstall() -> None:
+    """Undoes `install`; blocks of `installed` that are still running keep theirs to their end.
+
+    Does nothing where nothing is installed.
+
+    Raises:
+        RuntimeError: someone else has replaced one of the functions since. Nothing is undone then,
+            since that would throw their function away.
+    """
+    global _permanent
+    with _lock:
+        if _permanent and not _blocks:
+            _revert()
+        _permanent = False
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """`install` for the length of a block; blocks nest, and an exception restores as well.
+
+    The functions that are replaced belong to the process, not to a thread: with blocks in several
+    threads the first to enter replaces and the last to leave restores.
+
+    Raises:
+        RuntimeError: as `install` and `uninstall` do.
+
+    Example:
+        >>> with installed():
+        ...     tf.einsum("ij->", tf.ones([2, 2], tf.int8)).numpy()  # no kernel of TensorFlow's
+        np.int8(4)
+    """
+    global _blocks
+    with _lock:
+        _apply()
+        _blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if not _blocks and not _permanent:
+                _revert()
+
+
+def _apply() -> None:
+    """Replaces everything, or raises before anything is replaced; the lock is held."""
+    global _patches
+    if _patches:
+        return
+    patches = _find_patches()
+    for patch in patches:
+        setattr(patch.owner, patch.attribute, patch.replacement)
+    _patches = patches
+
+
+def _revert() -> None:
+    """Restores everything, or raises before anything is restored; the lock is held."""
+    global _patches
+    for patch in _patches:
+        if getattr(patch.owner, patch.attribute) is not patch.replacement:
+            raise RuntimeError(
+                f"uninstall() requires {patch.name} to be what install() put there, got another "
+                "function: whatever replaced it later has to be undone first"
+            )
+    for patch in _patches:
+        setattr(patch.owner, patch.attribute, patch.original)
+    _patches = ()
+
+
+def _find_patches() -> tuple[_Patch, ...]:
+    # `import tensorflow.compat.v2` makes another module than the attribute `tf.compat.v2` is before
+    # the first such import, so it is imported here, before anyone can copy names from ours.
+    v2 = importlib.import_module("tensorflow.compat.v2")
+    owners = [
+        ("tf", tf),
+        ("tf.linalg", tf.linalg),
+        ("tensorflow.compat.v2", v2),
+        ("tensorflow.compat.v2.linalg", v2.linalg),
+    ]
+    wanted = [(f"{name}.einsum", owner, "einsum", einsum) for name, owner in owners]
+    wanted += keras_private.replacements()
+    patches = []
+    for name, owner, attribute, replacement in wanted:
+        original = getattr(owner, attribute, None)
+        if not callable(original):
+            raise RuntimeError(
+                f"install() requires {name}, which TensorFlow {tf.__version__} with Keras "
+                f"{keras_private.VERSION} lacks; nothing was replaced"
+            )
+        patches.append(_Patch(name, owner, attribute, original, replacement))
+    return tuple(patches)

@@ -1,0 +1,98 @@
+"""`keras.ops.einsum`'s contract on our op: Keras' dtype promotion, and shapes of symbolic tensors.
+
+Keras' own sends integers through float32 (16777217 comes back as 16777216) and gets the shape of
+many equations wrong before they run: upper case, spaces, repeated labels, mismatched sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_einsum_grad.equation import ELLIPSIS, expand_ellipses, parse_equation
+from tf_einsum_grad.errors import EquationError, SizeError
+from tf_einsum_grad.operands import read_call
+from tf_einsum_grad.ops import einsum
+from tf_einsum_grad.sizes import Shape, bind_sizes
+
+__all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dtype"]
+
+
+def backend_einsum(subscripts: Any, *operands: Any, **options: Any) -> tf.Tensor:
+    """What `keras.ops.einsum` computes: operands of mixed dtypes are promoted as Keras promotes.
+
+    Args:
+        subscripts: an equation, or operands and sublists, as in `tf_einsum_grad.einsum`.
+        *operands: whatever Keras converts to a tensor.
+        **options: those of `tf_einsum_grad.einsum`.
+
+    Returns:
+        A tensor of the promoted dtype; int8 alone gives int32, as in Keras.
+
+    Raises:
+        EinsumError: as `tf_einsum_grad.einsum` does.
+
+    Example:
+        >>> backend_einsum("i,i->", [16777217], [1]).numpy()  # through float32: 16777216
+        np.int32(16777217)
+    """
+    text, operands = read_call(subscripts, operands)
+    tensors = [keras.ops.convert_to_tensor(x) for x in operands]
+    dtype = promoted_dtype([keras.backend.standardize_dtype(x.dtype) for x in tensors])
+    return einsum(text, *(tf.cast(x, dtype) for x in tensors), **options)
+
+
+def promoted_dtype(dtypes: Sequence[str]) -> str:
+    """The dtype of Keras' einsum of operands of these dtypes."""
+    return "int32" if set(dtypes) == {"int8"} else keras.backend.result_type(*dtypes)
+
+
+def compute_output_spec(subscripts: str, *operands: Any) -> keras.KerasTensor:
+    """The shape and dtype of `keras.ops.einsum(subscripts, *operands)` on symbolic tensors.
+
+    Raises:
+        EinsumError: the equation, a rank or a size is wrong, and which.
+    """
+    shapes = [tuple(getattr(x, "shape", ())) for x in operands]
+    dtypes = [keras.backend.standardize_dtype(getattr(x, "dtype", type(x))) for x in operands]
+    return keras.KerasTensor(output_shape(subscripts, shapes), dtype=promoted_dtype(dtypes))
+
+
+def output_shape(
+    text: str, shapes: Sequence[Shape], sizes: Mapping[str, Any] | None = None
+) -> Shape:
+    """The shape of an einsum, None where a size is unknown.
+
+    Args:
+        text: the equation.
+        shapes: the operands'.
+        sizes: sizes of output labels that no operand has, as in `tf_einsum_grad.einsum`.
+
+    Raises:
+        EquationError: the equation cannot be read, or does not fit the number of operands.
+        SizeError: a rank does not fit its subscripts, or a label has two sizes or none.
+
+    Example:
+        >>> output_shape("...x,xy->...y", [(None, 32, 128), (128, 64)])
+        (None, 32, 64)
+    """
+    parsed = parse_equation(text)
+    if len(parsed.inputs) != len(shapes):
+        raise EquationError(
+            f"einsum {text!r} requires {len(parsed.inputs)} operands, got {len(shapes)}"
+        )
+    given = dict(sizes or {})
+    ellipsis_sizes = given.pop(ELLIPSIS, None)
+    if ellipsis_sizes is not None and ELLIPSIS not in parsed.output:
+        raise SizeError(f"einsum {text!r} requires '...' in the output for sizes={{'...': ...}}")
+    width = None if ellipsis_sizes is None else len(ellipsis_sizes)
+    equation = expand_ellipses(parsed, tuple(map(len, shapes)), width)
+    if ellipsis_sizes is not None:
+        start = parsed.output.index(ELLIPSIS)
+        labels = equation.output[start : start + len(ellipsis_sizes)]
+        given |= dict(zip(labels, ellipsis_sizes, strict=True))
+    bound = dict(bind_sizes(equation, shapes, given, text).sizes)
+    return tuple(bound[label] for label in equation.output)

@@ -1,0 +1,144 @@
+"""The two layers: a drop-in for Keras' `EinsumDense`, and an einsum of several inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tf_einsum_grad.equation import ELLIPSIS, expand_ellipses, parse_equation
+from tf_einsum_grad.errors import EquationError
+from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec
+from tf_einsum_grad.path import Optimize
+
+__all__ = ["Einsum", "EinsumDense"]
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "tf_einsum_grad.keras requires Keras on its TensorFlow backend, got "
+        f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow before Keras is imported"
+    )
+
+
+@keras.saving.register_keras_serializable(package="tf_einsum_grad")
+class EinsumDense(keras.layers.EinsumDense):
+    """`keras.layers.EinsumDense` with this package's einsum and its gradients.
+
+    Takes the same arguments, and has the same config and the same weights, so each loads the
+    other's. LoRA and quantization are Keras' own. With `"...x,xy->...y"` (from Keras' docstring) a
+    training step never builds the kernel's gradient once for each position before it sums.
+
+    Example:
+        >>> layer = EinsumDense("...x,xy->...y", output_shape=64, bias_axes="y")
+        >>> layer(keras.Input([32, 128])).shape
+        (None, 32, 64)
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights.
+
+        Raises:
+            SizeError: the inputs' rank does not fit the equation (Keras would build a kernel of
+                some other shape).
+            ValueError: the equation is not one of inputs and kernel; the message is Keras'.
+        """
+        parsed = parse_equation(self.equation)
+        if len(parsed.inputs) == 2 and ELLIPSIS not in parsed.inputs[1]:
+            expand_ellipses(parsed, (len(input_shape), len(parsed.inputs[1])))
+        super().build(input_shape)
+
+    def quantize(self, mode: Any = None, type_check: bool = True, **kwargs: Any) -> None:
+        """As Keras' own, which refuses subclasses since their `call` might be anything; ours is
+        the same computation."""
+        check = type_check and type(self) is not EinsumDense
+        super().quantize(mode, type_check=check, **kwargs)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The einsum of inputs and kernel, plus the bias, through the activation.
+
+        Raises:
+            EinsumError: the inputs' rank or sizes do not fit the equation.
+        """
+        x = backend_einsum(self.equation, inputs, self.kernel)
+        if self.bias is not None:
+            x = keras.ops.add(x, self.bias)
+        return x if self.activation is None else self.activation(x)
+
+
+@keras.saving.register_keras_serializable(package="tf_einsum_grad")
+class Einsum(keras.layers.Layer):
+    """An einsum of its inputs, without weights: attention scores, bilinear forms, any contraction.
+
+    Args:
+        equation: what `tf_einsum_grad.einsum` takes.
+        optimize: the contraction path, as there.
+        size_hints: sizes to plan with where they are unknown, as there: `{"b": 32}`.
+        **kwargs: those of every Keras layer: name, dtype (or a mixed precision policy), ...
+
+    Raises:
+        EquationError: the equation cannot be read.
+
+    Example:
+        >>> query, key = keras.Input([7, 4, 16]), keras.Input([9, 4, 16])
+        >>> Einsum("bqhd,bkhd->bhqk")([query, key]).shape
+        (None, 4, 7, 9)
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        optimize: Optimize = "auto",
+        size_hints: Mapping[str, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.equation = equation
+        self.optimize = optimize
+        self.size_hints = size_hints
+        self._n_operands = len(parse_equation(equation).inputs)
+
+    def call(self, inputs: Any) -> Any:
+        """The einsum of a list of tensors (or of one tensor, where the equation has one operand).
+
+        Raises:
+            EinsumError: their number, ranks, sizes or dtypes do not fit the equation.
+        """
+        return backend_einsum(
+            self.equation,
+            *self._operands(inputs),
+            optimize=self.optimize,
+            size_hints=self.size_hints,
+        )
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        """The shape and dtype of the result; raises what `call` would."""
+        operands = [
+            keras.KerasTensor(x.shape, dtype=self._cast_dtype(x.dtype))
+            for x in self._operands(inputs)
+        ]
+        return compute_output_spec(self.equation, *operands)
+
+    def _cast_dtype(self, dtype: Any) -> str:
+        """The dtype of an input as `call` sees it: floats are cast to the policy's."""
+        name = keras.backend.standardize_dtype(dtype)
+        return self.compute_dtype if self.autocast and "float" in name else name
+
+    def _operands(self, inputs: Any) -> list[Any]:
+        operands = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        if len(operands) != self._n_operands:
+            raise EquationError(
+                f"Einsum({self.equation!r}) requires a list of {self._n_operands} tensors, got "
+                f"{len(operands)}"
+            )
+        return operands
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made of, as Keras saves it."""
+        config = super().get_config()
+        own = {
+            "equation": self.equation,
+            "optimize": self.optimize,
+            "size_hints": None if self.size_hints is None else dict(self.size_hints),
+        }
+        return {**config, **own}

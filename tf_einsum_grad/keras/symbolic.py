@@ -1,0 +1,89 @@
+"""`tf_einsum_grad.einsum` on `keras.Input`s: a node of a functional model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tf_einsum_grad.errors import OperandError
+from tf_einsum_grad.keras.backend import output_shape
+from tf_einsum_grad.ops import einsum
+from tf_einsum_grad.path import Optimize
+
+__all__ = ["EinsumOperation"]
+
+
+@keras.saving.register_keras_serializable(package="tf_einsum_grad")
+class EinsumOperation(keras.Operation):
+    """One einsum in a functional model; `tf_einsum_grad.einsum` makes it of symbolic operands.
+
+    Args:
+        equation: the equation.
+        optimize: as in `tf_einsum_grad.einsum`; a model that holds an optimiser which is a
+            function cannot be saved.
+        sizes: as there.
+        size_hints: as there.
+        name: the operation's name in the model.
+
+    Example:
+        >>> x = keras.Input([32, 128])
+        >>> EinsumOperation("...x,y->...y")(x, keras.ops.ones(4)).shape
+        (None, 32, 4)
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        optimize: Optimize = "auto",
+        sizes: Mapping[str, Any] | None = None,
+        size_hints: Mapping[str, int] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.equation = equation
+        self.optimize = optimize
+        self.sizes = sizes
+        self.size_hints = size_hints
+
+    def call(self, *operands: Any) -> Any:
+        """Runs the einsum on tensors."""
+        return einsum(
+            self.equation,
+            *operands,
+            optimize=self.optimize,
+            sizes=self.sizes,
+            size_hints=self.size_hints,
+        )
+
+    def compute_output_spec(self, *operands: Any) -> keras.KerasTensor:
+        """The shape and dtype of the result.
+
+        Raises:
+            EinsumError: the equation, a rank, a size or a dtype is wrong, and which.
+        """
+        shapes = [tuple(keras.ops.shape(x)) for x in operands]
+        named = [
+            (k, keras.backend.standardize_dtype(x.dtype))
+            for k, x in enumerate(operands)
+            if hasattr(x, "dtype")
+        ]
+        (first, dtype), *others = named
+        for k, other in others:
+            if other != dtype:
+                raise OperandError(
+                    f"einsum {self.equation!r} requires operands of one dtype, got {dtype} for "
+                    f"operand {first} and {other} for operand {k}"
+                )
+        return keras.KerasTensor(output_shape(self.equation, shapes, self.sizes), dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the operation is made of, as Keras saves it."""
+        return {
+            "equation": self.equation,
+            "optimize": self.optimize,
+            "sizes": self.sizes,
+            "size_hints": self.size_hints,
+            "name": self.name,
+        }
