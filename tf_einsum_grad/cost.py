@@ -77,10 +77,14 @@ _FRESH_BYTES_PER_US = 1_000.0
 # tf.transpose that moves the innermost dimension, and one that keeps rows of it together.
 _PERMUTE_INNER_BYTES_PER_US = 3_500.0
 _PERMUTE_ROWS_BYTES_PER_US = 6_000.0
-# A matmul that reads an operand across its rows: (4096, 4096)'(4096, 8) takes 40.7 ms, without the
-# transpose 7.1; (64, 4096)(512, 4096)' takes 10.0 ms, without 4.4.
+# A matmul that reads its left operand across the rows: (4096, 4096)'(4096, 8) takes 40.7 ms, and
+# 7.1 without the transpose. The right one costs as much only if its rows are long: (64, 4096)(512, 4096)'
+# takes 10.0 ms, without 4.4; 64 of (256, 64)(256, 64)' 15.7 ms, without 15.6.
 _TRANSPOSED_BYTES_PER_US = 2_500.0
-# Matrix-vector products: `bij,bj->bi` of (16, 1024, 1024) reads 67 MB in 5.4 to 8 ms.
+_LONG_ROW = 1024
+# Matrix-vector products: `bij,bj->bi` of (16, 1024, 1024) reads 67 MB in 5.4 to 8 ms; with the
+# vector first, `bij,bi->bj` of (256, 128, 128) takes 1.61 ms, with it last 1.79.
+_VECMAT_BYTES_PER_US = 9_500.0
 _MATVEC_BYTES_PER_US = 8_500.0
 # Dot products: `bi,bi->b` of (64, 65536) by matmul reads 34 MB in 2.8 ms (4.7 as multiply and sum);
 # of (100000, 16), 5.1 ms (2.5), so each one of a batch costs 50 ns.
@@ -124,11 +128,13 @@ def matmul_us(
     """
     memory = item * batch * (m * k + k * n + m * n)
     if m == 1 or n == 1:
-        rate = _DOT_BYTES_PER_US if m == n else _MATVEC_BYTES_PER_US
+        rate = _VECMAT_BYTES_PER_US if m == 1 else _MATVEC_BYTES_PER_US
+        rate = _DOT_BYTES_PER_US if m == n else rate
         return _BATCH_US * batch + memory / rate
     blocking = (1 + 8 / max(m, 1)) * (1 + 8 / max(n, 1)) * (1 + 16 / max(k, 1))
     compute = 2 * batch * m * k * n * blocking / _FLOPS_PER_US * (item / 4)
-    across = item * batch * (m * k * transpose_a + k * n * transpose_b)
+    long_rows = min(1.0, k / _LONG_ROW)
+    across = item * batch * (m * k * transpose_a + k * n * transpose_b * long_rows)
     return (
         _BATCH_US * batch + max(compute, memory / _BYTES_PER_US) + across / _TRANSPOSED_BYTES_PER_US
     )

@@ -270,8 +270,8 @@ def _derivation(equation: Equation, k: int, dtype: str) -> str:
     if others:
         factors = " and ".join(conj + other for other in others)
         opening = (
-            f"With {' and '.join(others)} held fixed, Y[{output}] is linear in "
-            f"{name}[{subscripts}]. So by the chain rule dL/d{name} is the incoming gradient dL/dY, "
+            f"With {' and '.join(others)} held fixed, Y[{output}] is linear in {name}"
+            f"[{subscripts}]. So by the chain rule dL/d{name} is the incoming gradient dL/dY, "
             f"multiplied by {factors} and summed over every label that {name} does not have."
         )
     else:

@@ -178,9 +178,7 @@ def _embed_diagonal(instruction: EmbedDiagonal, sizes: Sizes) -> Unary:
     return run
 
 
-def _around(
-    instruction: Diagonal | EmbedDiagonal, sizes: Sizes
-) -> tuple[list[Any], Any, Any, Any]:
+def _around(instruction: Diagonal | EmbedDiagonal, sizes: Sizes) -> tuple[list[Any], Any, Any, Any]:
     """The sizes of a diagonal's groups, and their product before, on and after its axis.
 
     Kernels that slice and pad take at most 8 dimensions, some of them 6; merged they are 4.
