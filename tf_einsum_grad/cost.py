@@ -78,8 +78,8 @@ _FRESH_BYTES_PER_US = 1_000.0
 _PERMUTE_INNER_BYTES_PER_US = 3_500.0
 _PERMUTE_ROWS_BYTES_PER_US = 6_000.0
 # A matmul that reads its left operand across the rows: (4096, 4096)'(4096, 8) takes 40.7 ms, and
-# 7.1 without the transpose. The right one costs as much only if its rows are long: (64, 4096)(512, 4096)'
-# takes 10.0 ms, without 4.4; 64 of (256, 64)(256, 64)' 15.7 ms, without 15.6.
+# 7.1 without the transpose. The right one costs as much only if its rows are long:
+# (64, 4096)(512, 4096)' takes 10.0 ms, without 4.4; 64 of (256, 64)(256, 64)' 15.7, without 15.6.
 _TRANSPOSED_BYTES_PER_US = 2_500.0
 _LONG_ROW = 1024
 # Matrix-vector products: `bij,bj->bi` of (16, 1024, 1024) reads 67 MB in 5.4 to 8 ms; with the

@@ -216,14 +216,14 @@ def _matmuls(dot: _GroupedDot) -> Iterator[Lowering]:
     ):
         natural = batch + lhs_free + rhs_free
         swapped = batch + rhs_free + lhs_free
-        results = [dot.out] if dot.out in (natural, swapped) else [natural, swapped]
-        for lhs, rhs, result in itertools.product(
+        fits = [result == dot.out for result in (natural, swapped)]
+        for lhs, rhs, swap in itertools.product(
             _layouts(dot.lhs, batch, lhs_free, contracted),
             _layouts(dot.rhs, batch, rhs_free, contracted),
-            dict.fromkeys(results),
+            (False, True),
         ):
-            swap = result != natural
-            yield _matmul(dot, batch, (lhs_free, contracted, rhs_free), lhs, rhs, swap)
+            if fits[swap] or not any(fits):
+                yield _matmul(dot, batch, (lhs_free, contracted, rhs_free), lhs, rhs, swap)
 
 
 def _matmul(
@@ -236,9 +236,9 @@ def _matmul(
 ) -> Lowering:
     equation = dot.contraction.equation
     m, k, n = ("".join(role) for role in roles)
-    # An operand that is (batch, free) with nothing contracted next to it has both layouts.
-    lhs_transposed = lhs != batch + roles[0] + roles[1]
-    rhs_transposed = rhs != batch + roles[1] + roles[2]
+    # A vector has both layouts; it takes the one that the product wants.
+    lhs_transposed = lhs != batch + roles[0] + roles[1] if m else swap
+    rhs_transposed = rhs != batch + roles[1] + roles[2] if n else swap
     matrices = (
         (k, m) if lhs_transposed else (m, k),
         (n, k) if rhs_transposed else (k, n),

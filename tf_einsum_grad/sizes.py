@@ -89,13 +89,11 @@ def bind_sizes(
     drops: list[set[int]] = [set() for _ in shapes]
     bound: dict[str, Size] = {}
     checks = []
-    for label in equation.labels:
-        places = tuple(
-            Occurrence(k, axis)
-            for k, subscripts in enumerate(equation.inputs)
-            for axis, other in enumerate(subscripts)
-            if other == label
-        )
+    occurrences: dict[str, list[Occurrence]] = {label: [] for label in equation.labels}
+    for k, subscripts in enumerate(equation.inputs):
+        for axis, label in enumerate(subscripts):
+            occurrences[label].append(Occurrence(k, axis))
+    for label, places in occurrences.items():
         if not places and label not in given:
             raise SizeError(
                 f"einsum {name} requires sizes={{{label!r}: ...}}, since no operand has the output "
@@ -112,10 +110,10 @@ def bind_sizes(
             for place in places:
                 if place.operand in narrow:
                     drops[place.operand].add(place.axis)
-        wide = tuple(p for p in places if p.axis not in drops[p.operand])
+        wide = [p for p in places if p.axis not in drops[p.operand]]
         unknown = any(shapes[p.operand][p.axis] is None for p in wide)
         if unknown and (len(wide) > 1 or label in given):
-            checks.append(Check(label, size, wide))
+            checks.append(Check(label, size, tuple(wide)))
     inputs = tuple(
         "".join(label for axis, label in enumerate(subscripts) if axis not in drops[k])
         for k, subscripts in enumerate(equation.inputs)
@@ -135,8 +133,9 @@ def _describe(equation: Equation, original: str) -> str:
 
 
 def _check_given(name: str, equation: Equation, given: Mapping[str, int]) -> None:
+    known_labels = equation.labels
     for label, size in given.items():
-        if label not in equation.labels:
+        if label not in known_labels:
             raise SizeError(f"einsum {name} requires sizes of its own labels, got {label!r}")
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
             raise SizeError(
