@@ -171,3 +171,20 @@ def test_autograph_leaves_the_package_alone():
         start = time.perf_counter()
         tf.function(lambda x: tf.einsum("ij,jk->ik", x, x)).get_concrete_function(tf.ones([3, 3]))
         assert time.perf_counter() - start < 1  # 2.4 s where AutoGraph rewrites it
+
+
+def test_arrays_take_the_dtype_of_tensors_as_natively():
+    x = tf.ones([2, 3])
+    for other in (np.ones([3, 2]), np.ones([3, 2], np.int64)):
+        assert NATIVE("ij,jk->ik", x, other).dtype == tf.float32
+        with teg.installed():
+            assert tf.einsum("ij,jk->ik", x, other).dtype == tf.float32
+            assert tf.einsum("ij,kj->ik", other.T, x).dtype == tf.float32
+    halves = np.full([3, 2], 0.5)
+    integers = tf.ones([2, 3], tf.int32)
+    assert not NATIVE("ij,jk->ik", integers, halves).numpy().any()  # truncated, in silence
+    with (
+        teg.installed(),
+        pytest.raises(teg.OperandError, match="one dtype, got int32 for operand 0"),
+    ):
+        tf.einsum("ij,jk->ik", integers, halves)

@@ -37,7 +37,8 @@ def read_call(equation: Any, operands: Sequence[Any]) -> tuple[str, tuple[Any, .
 def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
     """Tensors of one dtype.
 
-    Python numbers and lists take the dtype of the first operand that has one of its own.
+    Python numbers and lists take the dtype of the first operand that has one of its own. So do
+    NumPy arrays next to a tensor, as in every TensorFlow op, but not from float to integer.
 
     Raises:
         OperandError: an operand is no dense tensor, or dtypes differ.
@@ -45,8 +46,10 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
     if all(type(x) is _EAGER_TENSOR for x in operands):
         tensors = list(operands)
     else:
-        dtype = next((_own_dtype(x) for x in operands if _own_dtype(x) is not None), None)
-        tensors = [_convert(equation, k, x, dtype) for k, x in enumerate(operands)]
+        typed = [x for x in operands if isinstance(x, tf.Tensor | tf.Variable)]
+        arrays = [x for x in operands if isinstance(x, np.ndarray)]
+        dtype = next((tf.as_dtype(x.dtype) for x in (*typed, *arrays)), None)
+        tensors = [_convert(equation, k, x, dtype, bool(typed)) for k, x in enumerate(operands)]
     first = tensors[0].dtype
     for k, x in enumerate(tensors):
         if x.dtype != first:
@@ -64,12 +67,9 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
 _EAGER_TENSOR = type(tf.constant(0))
 
 
-def _own_dtype(x: Any) -> tf.DType | None:
-    """The dtype of an operand that has one; Python numbers and lists have none."""
-    return tf.as_dtype(x.dtype) if isinstance(x, tf.Tensor | tf.Variable | np.ndarray) else None
-
-
-def _convert(equation: str, k: int, x: Any, dtype: tf.DType | None) -> tf.Tensor:
+def _convert(
+    equation: str, k: int, x: Any, dtype: tf.DType | None, beside_tensor: bool
+) -> tf.Tensor:
     if isinstance(x, tf.Tensor):
         return x
     if x is None or (tf.is_tensor(x) and not isinstance(x, tf.Variable)):
@@ -77,6 +77,8 @@ def _convert(equation: str, k: int, x: Any, dtype: tf.DType | None) -> tf.Tensor
             f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
         )
     weak = isinstance(x, int | float | complex | list | tuple)
+    if beside_tensor and isinstance(x, np.ndarray):
+        weak = np.can_cast(x.dtype, dtype.as_numpy_dtype, "same_kind")
     try:
         return tf.convert_to_tensor(x, dtype=dtype if weak else None)
     except (TypeError, ValueError) as error:
