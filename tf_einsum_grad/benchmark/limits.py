@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import tensorflow as tf
 
+from tf_einsum_grad.benchmark.report import MachineLimit
 from tf_einsum_grad.benchmark.timing import Effort, interleave
-from tf_einsum_grad.benchmark.workloads import DTYPES, Workload
+from tf_einsum_grad.benchmark.workloads import DTYPES
 
-__all__ = ["MachineLimit", "measure_limit"]
-
-
-@dataclass(frozen=True, slots=True)
-class MachineLimit:
-    """The rates that bound any implementation, for one dtype.
-
-    Attributes:
-        dtype: of the matrices and tensors measured.
-        flops_per_second: real multiplications and additions in a large square `tf.matmul`.
-        bytes_per_second: read and written by the best streaming operation.
-    """
-
-    dtype: str
-    flops_per_second: float
-    bytes_per_second: float
-
-    def seconds(self, workload: Workload, which: str) -> float:
-        """The larger of FLOPs over GEMM rate and compulsory bytes over bandwidth.
-
-        Both passes take the sum of the two, since the second needs the first one's result.
-        """
-        if which == "both":
-            return self.seconds(workload, "forward") + self.seconds(workload, "backward")
-        return max(
-            workload.flops(which) / self.flops_per_second,
-            workload.compulsory_bytes(which) / self.bytes_per_second,
-        )
-
-    def bound_by(self, workload: Workload) -> str:
-        """What bounds both passes of a workload: `matmul` or `memory`."""
-        arithmetic = workload.flops("both") / self.flops_per_second
-        memory = workload.compulsory_bytes("both") / self.bytes_per_second
-        return "matmul" if arithmetic > memory else "memory"
+__all__ = ["measure_limit"]
 
 
 def measure_limit(

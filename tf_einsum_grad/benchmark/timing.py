@@ -20,7 +20,7 @@ _SAMPLE_SECONDS = 0.5e-3
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: at least `repeats` samples of each thing, then until `seconds` passed."""
+    """How long to measure: `repeats` samples of each thing, then until `seconds` have passed."""
 
     repeats: int = 7
     seconds: float = 1.0

@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from importlib import resources
 
 import numpy as np
@@ -31,7 +31,7 @@ DTYPES = {
 PASSES = ("forward", "backward", "both")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Workload:
     """One einsum to measure.
 
@@ -71,19 +71,18 @@ class Workload:
                 f"{self.equation!r} requires {n_inputs} shapes, one for each operand, got "
                 f"{len(self.shapes)}"
             )
-        _ = self.explicit
+        _sizes(self)
 
-    @cached_property
+    @property
     def explicit(self) -> Equation:
         """The equation without ellipses; dimensions of size 1 that broadcast keep their label."""
         parsed = parse_equation(self.equation)
         return expand_ellipses(parsed, tuple(map(len, self.shapes)))
 
-    @cached_property
+    @property
     def sizes(self) -> dict[str, int]:
         """The size of each label."""
-        bound = bind_sizes(self.explicit, self.shapes, original=self.equation).sizes
-        return {label: size for label, size in bound if size is not None}
+        return _sizes(self)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -101,25 +100,14 @@ class Workload:
         return math.prod(self.output_shape) * DTYPES[self.dtype][0]
 
     def flops(self, which: str) -> float:
-        """Real multiplications and additions along the cheapest path: `forward`, `backward`, `both`.
+        """Multiplications and additions along the cheapest path: `forward`, `backward`, `both`.
 
         Counted by opt_einsum, so that the package is not measured by its own planner. Each of the
         two gradients of a pairwise contraction costs what the contraction costs. A reduction or a
         permutation of one operand counts as none: memory is what bounds it.
         """
         factor = {"forward": 1, "backward": 2, "both": 3}[which]
-        return factor * self._forward_flops * (4 if self.dtype.startswith("complex") else 1)
-
-    @cached_property
-    def _forward_flops(self) -> float:
-        if len(self.shapes) == 1:
-            return 0.0
-        bound = bind_sizes(self.explicit, self.shapes)
-        sizes = dict(bound.sizes)
-        shapes = [tuple(sizes[x] for x in term) for term in bound.equation.inputs]
-        return float(
-            opt_einsum.contract_path(str(bound.equation), *shapes, shapes=True)[1].opt_cost
-        )
+        return factor * _forward_flops(self) * (4 if self.dtype.startswith("complex") else 1)
 
     def compulsory_bytes(self, which: str) -> int:
         """What has to be read and written at least: `forward`, `backward`, `both`.
@@ -151,6 +139,22 @@ class Workload:
         dtype = np.dtype(DTYPES[self.dtype][1])
         operands = [_normal(rng, shape, dtype, scale) for shape in self.shapes]
         return operands, _normal(rng, self.output_shape, dtype, 1.0)
+
+
+@lru_cache(maxsize=4096)
+def _sizes(workload: Workload) -> dict[str, int]:
+    bound = bind_sizes(workload.explicit, workload.shapes, original=workload.equation)
+    return {label: size for label, size in bound.sizes if size is not None}
+
+
+@lru_cache(maxsize=4096)
+def _forward_flops(workload: Workload) -> float:
+    if len(workload.shapes) == 1:
+        return 0.0
+    bound = bind_sizes(workload.explicit, workload.shapes)
+    sizes = dict(bound.sizes)
+    shapes = [tuple(sizes[x] for x in term) for term in bound.equation.inputs]
+    return float(opt_einsum.contract_path(str(bound.equation), *shapes, shapes=True)[1].opt_cost)
 
 
 def _normal(
