@@ -1,0 +1,51 @@
+"""The machine that is measured on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+import tf_einsum_grad
+from tf_einsum_grad.benchmark.report import Environment
+
+__all__ = ["describe_environment"]
+
+
+def describe_environment() -> Environment:
+    """This machine, and the versions of what is measured."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or _cores()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Environment(
+        now.strftime("%Y-%m-%d %H:%M UTC"),
+        _processor(),
+        ", ".join(d.get("device_name", "GPU") for d in details) or "CPU",
+        threads,
+        (
+            ("tf_einsum_grad", tf_einsum_grad.__version__),
+            ("tensorflow", tf.__version__),
+            ("numpy", np.__version__),
+            ("python", platform.python_version()),
+        ),
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

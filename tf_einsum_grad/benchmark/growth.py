@@ -1,0 +1,132 @@
+"""How cost grows, and what a call costs by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice, pairwise
+
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.benchmark.report import Curve, Line, Overhead
+from tf_einsum_grad.benchmark.timing import Effort, interleave
+from tf_einsum_grad.benchmark.variants import MODES, VARIANTS, build_passes, make_tensors
+from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.equation import Equation, fresh_labels
+from tf_einsum_grad.plan import make_plan
+
+__all__ = ["chain_equation", "measure_growth", "measure_overheads"]
+
+# TensorFlow's own einsum takes ASCII letters as labels, and no others.
+_NATIVE_LABELS = 52
+
+
+def chain_equation(n: int) -> Equation:
+    """A chain of n matrix products.
+
+    Example:
+        >>> str(chain_equation(3))
+        'ab,bc,cd->ad'
+    """
+    labels = list(islice(fresh_labels(""), n + 1))
+    return Equation(tuple(a + b for a, b in pairwise(labels)), labels[0] + labels[-1])
+
+
+def measure_growth(
+    effort: Effort,
+    chains: Sequence[int] = (2, 4, 8, 16, 32, 64),
+    batches: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    plans: Sequence[int] = (10, 30, 100, 300, 1000),
+    side: int = 128,
+) -> tuple[Curve, ...]:
+    """Chains of matrix products, a growing batch, and planning; in graph mode.
+
+    Args:
+        effort: how long each measurement may take.
+        chains: numbers of operands, each a (side, side) matrix.
+        batches: first sizes of `...k,kn->...n` with shapes (batch, side, 2 side), (2 side, 2 side).
+        plans: numbers of operands of a chain that is planned for the first time.
+        side: see above.
+    """
+    chain = [
+        Workload("", "", str(chain_equation(n)), ((side, side),) * n, "float32") for n in chains
+    ]
+    batch = [
+        Workload("", "", "...k,kn->...n", ((n, side, 2 * side), (2 * side, 2 * side)), "float32")
+        for n in batches
+    ]
+    planning = tuple((n, _planning_seconds(n)) for n in plans)
+    return (
+        Curve(
+            f"A chain of {side}x{side} matrices",
+            "operands",
+            _lines(chains, chain, ("forward", "both"), effort),
+        ),
+        Curve(
+            f"...k,kn->...n with (n,{side},{2 * side}) and ({2 * side},{2 * side})",
+            "batch",
+            _lines(batches, batch, ("both",), effort),
+        ),
+        Curve("Planning a chain, first call", "operands", (Line("ours", planning),)),
+    )
+
+
+def _lines(
+    sizes: Sequence[int], workloads: Sequence[Workload], passes: Sequence[str], effort: Effort
+) -> tuple[Line, ...]:
+    points: dict[str, list[tuple[int, float]]] = {}
+    for size, workload in zip(sizes, workloads, strict=True):
+        operands, cotangent = make_tensors(workload)
+        names = [who for who in VARIANTS if who == "ours" or len(workload.sizes) <= _NATIVE_LABELS]
+        built = {
+            who: build_passes(VARIANTS[who], workload.equation, "graph", operands, cotangent)
+            for who in names
+        }
+        timed = {f"{who}, {which}": built[who][which] for which in passes for who in names}
+        for name, seconds in interleave(timed, effort).items():
+            points.setdefault(name, []).append((size, float(np.median(seconds))))
+    return tuple(Line(name, tuple(values)) for name, values in points.items())
+
+
+def _planning_seconds(n: int) -> float:
+    """The median of three first plans; sizes differ each time, so nothing is found in a cache."""
+    rng = np.random.default_rng()
+    equation = chain_equation(n)
+    seconds = []
+    for _ in range(3):
+        sizes = tuple((label, int(rng.integers(2, 512))) for label in equation.labels)
+        start = time.perf_counter()
+        make_plan(equation, sizes, "float32")
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds))
+
+
+def measure_overheads(effort: Effort) -> tuple[Overhead, ...]:
+    """A (4,5)x(5,3) product in eager mode against the matrix products that it consists of."""
+    workload = Workload("", "", "ij,jk->ik", ((4, 5), (5, 3)))
+    (a, b), cotangent = make_tensors(workload)
+
+    def kernel(x: tf.Tensor, y: tf.Tensor, **transposes: bool) -> tf.Tensor:
+        return tf.raw_ops.MatMul(a=x, b=y, **transposes)
+
+    bare: dict[str, Callable[[], object]] = {
+        "forward": lambda: kernel(a, b),
+        "both": lambda: (
+            kernel(a, b),
+            kernel(cotangent, b, transpose_b=True),
+            kernel(a, cotangent, transpose_a=True),
+        ),
+    }
+    built = {
+        who: build_passes(variant, workload.equation, MODES[0], (a, b), cotangent)
+        for who, variant in VARIANTS.items()
+    }
+    found = []
+    for which, call in bare.items():
+        timed = {"kernels": lambda call=call: call}
+        samples = interleave({**timed, **{who: built[who][which] for who in built}}, effort)
+        found.append(
+            Overhead(which, *(float(np.median(samples[k])) for k in ("kernels", "ours", "native")))
+        )
+    return tuple(found)

@@ -1,0 +1,57 @@
+"""What the machine can do: how fast it multiplies matrices, and how fast it moves memory."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tf_einsum_grad.benchmark.report import MachineLimit
+from tf_einsum_grad.benchmark.timing import Effort, interleave
+from tf_einsum_grad.benchmark.workloads import DTYPES
+
+__all__ = ["measure_limit"]
+
+
+def measure_limit(
+    dtype: str, effort: Effort, side: int | None = None, lengths: tuple[int, ...] | None = None
+) -> MachineLimit:
+    """Measures the rates of this machine.
+
+    Args:
+        dtype: one of `workloads.DTYPES`.
+        effort: how long each of the measurements may take.
+        side: of the square matrices; 2048 on CPU and 8192 on GPU by default.
+        lengths: bytes of the tensors that are streamed through. By default 4 to 32 MB on CPU:
+            smaller ones measure the cost of a call, and for larger ones the C library asks the
+            system for fresh pages in every call, which costs several times what moving them
+            does. 64 MB to 1 GB on GPU.
+    """
+    gpu = bool(tf.config.list_logical_devices("GPU"))
+    side = side or (8192 if gpu else 2048)
+    lengths = lengths or (
+        (1 << 26, 1 << 28, 1 << 30) if gpu else (1 << 22, 1 << 23, 1 << 24, 1 << 25)
+    )
+    a, b = (_random((side, side), dtype) for _ in range(2))
+    samples = interleave({"matmul": lambda: lambda: tf.matmul(a, b)}, effort)
+    flops = 2.0 * side**3 * (4 if dtype.startswith("complex") else 1)
+    bandwidth = max(_bandwidth(n, dtype, effort) for n in lengths)
+    return MachineLimit(dtype, flops / min(samples["matmul"]), bandwidth)
+
+
+def _bandwidth(n_bytes: int, dtype: str, effort: Effort) -> float:
+    """Bytes per second of the best of an addition, a change of sign and a sum."""
+    length = max(1, n_bytes // DTYPES[dtype][0])
+    a, b = (_random((length,), dtype) for _ in range(2))
+    samples = interleave(
+        {
+            "add": lambda: lambda: tf.add(a, b),
+            "negate": lambda: lambda: tf.negative(a),
+            "sum": lambda: lambda: tf.reduce_sum(a),
+        },
+        effort,
+    )
+    touched = {"add": 3, "negate": 2, "sum": 1}
+    return max(touched[name] * n_bytes / min(seconds) for name, seconds in samples.items())
+
+
+def _random(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
+    return tf.cast(tf.random.normal(shape), dtype)

@@ -1,0 +1,57 @@
+"""Peak memory of each variant: a process each on CPU, the allocator's own figures on GPU."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_einsum_grad.benchmark.report import Memory
+from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
+from tf_einsum_grad.benchmark.workers import Worker
+from tf_einsum_grad.benchmark.workloads import Workload
+
+__all__ = ["measure_memory", "start_memory_worker"]
+
+
+def start_memory_worker() -> Worker:
+    """The process that `measure_memory` asks on CPU."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return Worker([sys.executable, "-m", "tf_einsum_grad.benchmark.memory_worker"], env)
+
+
+def measure_memory(workload: Workload, modes: Sequence[str], worker: Worker) -> tuple[Memory, ...]:
+    """The peak of each variant in each mode, forward and backward.
+
+    Raises:
+        WorkerError: a process was ended, by the system for want of memory, say.
+    """
+    held = workload.input_bytes + workload.output_bytes
+    measure = _on_gpu if tf.config.list_logical_devices("GPU") else _on_cpu
+    return tuple(
+        Memory(
+            mode,
+            *(held + measure(workload, mode, who, worker) for who in ("ours", "native")),
+            needed=2 * held,
+        )
+        for mode in modes
+    )
+
+
+def _on_cpu(workload: Workload, mode: str, who: str, worker: Worker) -> int:
+    job = {"equation": workload.equation, "shapes": workload.shapes, "dtype": workload.dtype}
+    return int(worker.ask({**job, "mode": mode, "who": who})["bytes"])
+
+
+def _on_gpu(workload: Workload, mode: str, who: str, worker: Worker) -> int:
+    operands, cotangent = make_tensors(workload)
+    call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
+    call()
+    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    call()
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"] - before)

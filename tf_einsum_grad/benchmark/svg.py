@@ -1,0 +1,181 @@
+"""Charts as inline SVG, for the page; no library needed. Colours come from the page's style."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator
+
+from tf_einsum_grad.benchmark.figures import (
+    COLOURS,
+    LINE_COLOURS,
+    Row,
+    log_ticks,
+    ratio_rows,
+    ratio_ticks,
+)
+from tf_einsum_grad.benchmark.report import Curve, Report
+from tf_einsum_grad.benchmark.tables import duration, percent, times
+
+__all__ = ["line_chart", "suite_chart"]
+
+_ROW = 19
+_TOP = 56
+_LABELS = 210
+_RATIOS = (_LABELS, _LABELS + 460)
+_SHARES = (_LABELS + 500, _LABELS + 760)
+_WIDTH = 1000
+
+
+def suite_chart(report: Report) -> str:
+    """For each workload, how many times faster than native, and how near to the limit."""
+    rows = ratio_rows(report)
+    if not rows:
+        return ""
+    height = _TOP + _ROW * len(rows) + 12
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Ratios to native einsum and '
+        f"shares of the machine's limit\">{''.join(_suite_parts(report, rows, height))}</svg>"
+    )
+
+
+def _suite_parts(report: Report, rows: tuple[Row, ...], height: int) -> Iterator[str]:
+    ticks = ratio_ticks(rows)
+    bottom = height - 12
+    low, high = math.log(ticks[0]), math.log(ticks[-1])
+
+    def at(ratio: float) -> float:
+        share = (math.log(min(max(ratio, ticks[0]), ticks[-1])) - low) / (high - low)
+        return _RATIOS[0] + share * (_RATIOS[1] - _RATIOS[0])
+
+    most = max(1.05, *(max(row.ours, row.native) for row in rows))
+
+    def share_at(share: float) -> float:
+        return _SHARES[0] + share / most * (_SHARES[1] - _SHARES[0])
+
+    yield _text(_RATIOS[0], 14, "Times faster than native (log scale; bars: 95% interval)", "title")
+    yield _text(_SHARES[0], 14, f"Share of the machine's limit ({report.main_mode})", "title")
+    yield (
+        f'<rect class="slower" x="{_RATIOS[0]}" y="{_TOP - 6}" width="{at(1) - _RATIOS[0]:.1f}" '
+        f'height="{bottom - _TOP + 6}"/>'
+    )
+    for tick in ticks:
+        yield _rule(at(tick), bottom, tick == 1)
+        yield _text(at(tick), _TOP - 12, f"{tick:g}x", "tick")
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        yield _rule(share_at(tick), bottom, tick == 1)
+        yield _text(share_at(tick), _TOP - 12, percent(tick), "tick")
+    for k, row in enumerate(rows):
+        y = _TOP + _ROW * k + _ROW / 2
+        yield _text(_LABELS - 10, y + 4, row.name, "label", row.equation)
+        for mode, ratio in row.ratios:
+            yield (
+                f'<line class="{mode}" x1="{at(ratio.low):.1f}" x2="{at(ratio.high):.1f}" '
+                f'y1="{y}" y2="{y}"/>'
+            )
+            yield _marker(mode, at(ratio.value), y, f"{row.name}, {mode}: {times(ratio.value)}")
+        ours, native = share_at(row.ours), share_at(row.native)
+        yield f'<line class="link" x1="{native:.1f}" x2="{ours:.1f}" y1="{y}" y2="{y}"/>'
+        yield _circle("native", native, y, f"{row.name}, native: {percent(row.native)}")
+        yield _circle("graph", ours, y, f"{row.name}, tf_einsum_grad: {percent(row.ours)}")
+
+
+def _rule(x: float, bottom: float, strong: bool) -> str:
+    kind = "one" if strong else "grid"
+    return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}"/>'
+
+
+def _text(x: float, y: float, text: str, kind: str, tooltip: str = "") -> str:
+    title = f"<title>{html.escape(tooltip)}</title>" if tooltip else ""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}{title}</text>'
+
+
+def _circle(kind: str, x: float, y: float, tooltip: str) -> str:
+    return (
+        f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4.5">'
+        f"<title>{html.escape(tooltip)}</title></circle>"
+    )
+
+
+def _marker(mode: str, x: float, y: float, tooltip: str) -> str:
+    """A circle for graph, a triangle for eager, a diamond for XLA: colour is not all there is."""
+    if mode == "graph":
+        return _circle(mode, x, y, tooltip)
+    corners = {
+        "eager": ((0, -5), (5, 4), (-5, 4)),
+        "xla": ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
+    }[mode]
+    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
+    return (
+        f'<polygon class="{mode}" points="{points}"><title>{html.escape(tooltip)}</title></polygon>'
+    )
+
+
+def legend(report: Report) -> str:
+    """The markers with their names, as HTML."""
+    entries = [
+        f'<span><svg class="key" viewBox="-7 -7 14 14">{_marker(mode, 0, 0, mode)}</svg>'
+        f"{'XLA' if mode == 'xla' else mode}</span>"
+        for mode in COLOURS
+        if mode in report.modes
+    ]
+    entries.append(
+        f'<span><svg class="key" viewBox="-7 -7 14 14">{_circle("native", 0, 0, "native")}</svg>'
+        "native (share of the limit)</span>"
+    )
+    return f'<p class="legend">{"".join(entries)}</p>'
+
+
+def line_chart(curve: Curve) -> str:
+    """Seconds over a size, both axes logarithmic; each line is named at its end."""
+    values = [seconds for line in curve.lines for _, seconds in line.points]
+    sizes = sorted({size for line in curve.lines for size, _ in line.points})
+    if len(sizes) < 2:
+        return ""
+    ticks = log_ticks(values)
+    left, right, top, bottom = 70.0, 360.0, 30.0, 250.0
+
+    def x_at(size: float) -> float:
+        return left + (right - left) * math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0])
+
+    def y_at(seconds: float) -> float:
+        return bottom - (bottom - top) * math.log(seconds / ticks[0]) / math.log(
+            ticks[-1] / ticks[0]
+        )
+
+    parts = [_text(left, 14, curve.title, "title")]
+    for tick in ticks:
+        y = y_at(tick)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(left - 8, y + 4, _tick_text(tick), "label"))
+    for size in sizes:
+        parts.append(_text(x_at(size), bottom + 18, str(size), "tick"))
+    parts.append(_text((left + right) / 2, bottom + 36, curve.size, "tick"))
+    ends = sorted((y_at(line.points[-1][1]), k) for k, line in enumerate(curve.lines))
+    names = {}
+    last = -math.inf
+    for y, k in ends:
+        last = max(y, last + 14)
+        names[k] = last
+    for k, line in enumerate(curve.lines):
+        colour = LINE_COLOURS[k % len(LINE_COLOURS)]
+        path = " ".join(f"{x_at(n):.1f},{y_at(s):.1f}" for n, s in line.points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{x_at(n):.1f}" cy="{y_at(s):.1f}" r="3" fill="{colour}">'
+            f"<title>{html.escape(line.name)}, {n}: {duration(s)}</title></circle>"
+            for n, s in line.points
+        ]
+        x_end = x_at(line.points[-1][0])
+        parts.append(
+            f'<text x="{x_end + 8:.1f}" y="{names[k] + 4:.1f}" style="fill:{colour}">'
+            f"{html.escape(line.name)}</text>"
+        )
+    return f'<svg class="curve" viewBox="0 0 500 300" role="img">{"".join(parts)}</svg>'
+
+
+def _tick_text(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= factor * 0.999:
+            return f"{seconds / factor:.0f} {unit}"
+    return f"{seconds / 1e-6:.0f} us"

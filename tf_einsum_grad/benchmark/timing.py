@@ -1,0 +1,85 @@
+"""Times several things in turn, so that what slows the machine slows them all."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tf_einsum_grad.benchmark.variants import Preparation
+
+__all__ = ["Effort", "interleave", "synchronise"]
+
+# A sample lasts at least this long, so that reading the clock does not count.
+_SAMPLE_SECONDS = 0.5e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure: `repeats` samples of each thing, then until `seconds` have passed."""
+
+    repeats: int = 7
+    seconds: float = 1.0
+    most: int = 300
+
+    @classmethod
+    def quick(cls) -> Effort:
+        """Enough to see what is going on, not enough to decide between close things."""
+        return cls(repeats=3, seconds=0.2, most=50)
+
+
+def synchronise() -> None:
+    """Waits for what was sent to an accelerator; on CPU every call is finished when it returns."""
+    if tf.config.list_logical_devices("GPU"):
+        tf.test.experimental.sync_devices()
+
+
+def interleave(passes: Mapping[str, Preparation], effort: Effort) -> dict[str, list[float]]:
+    """Seconds of each call, sample by sample; the i-th samples were taken one after the other.
+
+    Each is called twice before, which traces, compiles and fills caches. Which one goes first
+    alternates, so that none always finds the caches as another one left them.
+    """
+    calls = {name: _calls_per_sample(prepare) for name, prepare in passes.items()}
+    samples: dict[str, list[float]] = {name: [] for name in passes}
+    names = list(passes)
+    end = time.perf_counter() + effort.seconds
+    with _no_garbage_collection():
+        for done in range(effort.most):
+            if done >= effort.repeats and time.perf_counter() > end:
+                break
+            for name in names:
+                samples[name].append(_sample(passes[name], calls[name]))
+            names.reverse()
+    return samples
+
+
+def _calls_per_sample(prepare: Preparation) -> int:
+    _sample(prepare, 1)
+    return max(1, round(_SAMPLE_SECONDS / max(_sample(prepare, 1), 1e-6)))
+
+
+def _sample(prepare: Preparation, n_calls: int) -> float:
+    calls = [prepare() for _ in range(n_calls)]
+    synchronise()
+    start = time.perf_counter()
+    for call in calls:
+        call()
+    synchronise()
+    return (time.perf_counter() - start) / n_calls
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,114 @@
+"""What is timed: a forward pass, a backward pass and both, in eager, graph and XLA mode.
+
+Every pass is a *preparation*: a callable that does what is not timed and returns the callable that
+is. Only the eager backward pass has something to prepare, the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.ops import einsum
+
+__all__ = ["MODES", "VARIANTS", "Preparation", "build_passes", "make_tensors", "native_einsum"]
+
+MODES = ("eager", "graph", "xla")
+
+Call = Callable[[], Any]
+Preparation = Callable[[], Call]
+EinsumFunction = Callable[..., tf.Tensor]
+
+
+def native_einsum() -> EinsumFunction:
+    """TensorFlow's own einsum, also where somebody has put another in the place of `tf.einsum`.
+
+    Raises:
+        RuntimeError: every public name of it has been replaced.
+    """
+    for candidate in (tf.einsum, tf.linalg.einsum, tf.compat.v2.einsum, tf.compat.v1.einsum):
+        if candidate.__module__.split(".")[0] == "tensorflow":
+            return candidate  # type: ignore[no-any-return]
+    raise RuntimeError(
+        "the benchmark requires TensorFlow's own einsum, but tf.einsum has been replaced by "
+        f"{tf.einsum.__module__}.{tf.einsum.__qualname__}; import tf_einsum_grad.benchmark first, "
+        "or undo the replacement"
+    )
+
+
+# Taken when this module is imported, and never looked up again.
+VARIANTS: Mapping[str, EinsumFunction] = {"ours": einsum, "native": native_einsum()}
+
+
+def make_tensors(workload: Workload, seed: int = 0) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The operands and the incoming gradient as tensors of the workload's dtype."""
+    operands, cotangent = workload.make_inputs(seed)
+    return [_tensor(x, workload.dtype) for x in operands], _tensor(cotangent, workload.dtype)
+
+
+def _tensor(x: np.ndarray, dtype: str) -> tf.Tensor:
+    # tf.constant can share the array's memory; a copy is aligned as TensorFlow's own tensors are.
+    return tf.identity(tf.cast(tf.constant(x), dtype))
+
+
+def build_passes(
+    variant: EinsumFunction,
+    equation: str,
+    mode: str,
+    operands: Sequence[tf.Tensor],
+    cotangent: tf.Tensor,
+) -> dict[str, Preparation]:
+    """The three passes of one einsum as preparations.
+
+    In graph and XLA mode the backward pass is a function that returns the gradients alone: what
+    they need of the forward pass (intermediates of three or more operands) is computed in it, the
+    rest is not. In eager mode it is the tape's gradient, the forward pass done before.
+
+    Args:
+        variant: called as `variant(equation, *operands)`.
+        equation: as `tf.einsum` takes it.
+        mode: one of `MODES`.
+        operands: what it is called with.
+        cotangent: the incoming gradient, of the result's shape.
+
+    Returns:
+        `forward` returns the result, `backward` the gradients, `both` the result and then the
+        gradients.
+    """
+    operands = tuple(operands)
+
+    def forward(*operands: tf.Tensor) -> tf.Tensor:
+        return variant(equation, *operands)
+
+    def both(cotangent: tf.Tensor, *operands: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(operands)
+            result = forward(*operands)
+        return [result, *tape.gradient(result, operands, cotangent)]
+
+    def backward(cotangent: tf.Tensor, *operands: tf.Tensor) -> list[tf.Tensor]:
+        return both(cotangent, *operands)[1:]
+
+    def taped() -> Call:
+        with tf.GradientTape() as tape:
+            tape.watch(operands)
+            result = forward(*operands)
+        return lambda: tape.gradient(result, operands, cotangent)
+
+    if mode == "eager":
+        return {
+            "forward": lambda: lambda: forward(*operands),
+            "backward": taped,
+            "both": lambda: lambda: both(cotangent, *operands),
+        }
+    jit = mode == "xla"
+    functions = [tf.function(f, jit_compile=jit) for f in (forward, backward, both)]
+    return {
+        "forward": lambda: lambda: functions[0](*operands),
+        "backward": lambda: lambda: functions[1](cotangent, *operands),
+        "both": lambda: lambda: functions[2](cotangent, *operands),
+    }

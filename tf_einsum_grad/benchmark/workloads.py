@@ -1,0 +1,200 @@
+"""What is measured: an equation with shapes and a dtype, and what it costs at the very least."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+import opt_einsum
+
+from tf_einsum_grad.equation import Equation, expand_ellipses, parse_equation
+from tf_einsum_grad.sizes import bind_sizes
+
+__all__ = ["DTYPES", "PASSES", "Workload", "load_workloads"]
+
+# What has gradients, with the bytes of an element and the NumPy dtype that inputs are drawn in.
+DTYPES = {
+    "float16": (2, "float32"),
+    "bfloat16": (2, "float32"),
+    "float32": (4, "float32"),
+    "float64": (8, "float64"),
+    "complex64": (8, "complex64"),
+    "complex128": (16, "complex128"),
+}
+
+PASSES = ("forward", "backward", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One einsum to measure.
+
+    Attributes:
+        name: short, for tables.
+        category: what kind of computation it is.
+        equation: as `tf.einsum` takes it.
+        shapes: one for each operand, every size known.
+        dtype: of every operand; one that has gradients.
+
+    Raises:
+        EinsumError: the equation cannot be read, or the shapes do not fit it.
+        ValueError: a dtype that has no gradients, or a size below 1.
+
+    Example:
+        >>> Workload("mm", "matmul", "ij,jk->ik", ((2, 3), (3, 4))).flops("forward")
+        48.0
+    """
+
+    name: str
+    category: str
+    equation: str
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(
+                f"the benchmark requires a dtype with gradients ({', '.join(DTYPES)}), got "
+                f"{self.dtype!r}"
+            )
+        if any(size < 1 for shape in self.shapes for size in shape):
+            raise ValueError(f"the benchmark requires sizes from 1 on, got {self.shapes}")
+        n_inputs = len(parse_equation(self.equation).inputs)
+        if n_inputs != len(self.shapes):
+            raise ValueError(
+                f"{self.equation!r} requires {n_inputs} shapes, one for each operand, got "
+                f"{len(self.shapes)}"
+            )
+        _sizes(self)
+
+    @property
+    def explicit(self) -> Equation:
+        """The equation without ellipses; dimensions of size 1 that broadcast keep their label."""
+        parsed = parse_equation(self.equation)
+        return expand_ellipses(parsed, tuple(map(len, self.shapes)))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each label."""
+        return _sizes(self)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return tuple(self.sizes[label] for label in self.explicit.output)
+
+    @property
+    def input_bytes(self) -> int:
+        """The operands' size in bytes."""
+        return sum(map(math.prod, self.shapes)) * DTYPES[self.dtype][0]
+
+    @property
+    def output_bytes(self) -> int:
+        """The result's size in bytes."""
+        return math.prod(self.output_shape) * DTYPES[self.dtype][0]
+
+    def flops(self, which: str) -> float:
+        """Multiplications and additions along the cheapest path: `forward`, `backward`, `both`.
+
+        Counted by opt_einsum, so that the package is not measured by its own planner. Each of the
+        two gradients of a pairwise contraction costs what the contraction costs. A reduction or a
+        permutation of one operand counts as none: memory is what bounds it.
+        """
+        factor = {"forward": 1, "backward": 2, "both": 3}[which]
+        return factor * _forward_flops(self) * (4 if self.dtype.startswith("complex") else 1)
+
+    def compulsory_bytes(self, which: str) -> int:
+        """What has to be read and written at least: `forward`, `backward`, `both`.
+
+        Forward: the operands and the result. Backward: the operands (unless there is only one,
+        whose gradient does not depend on it), the incoming gradient, and each gradient. Both: the
+        sum, since an incoming gradient depends on the whole result. Of an operand with a repeated
+        label only the diagonal has to be read.
+        """
+        item = DTYPES[self.dtype][0]
+        read = item * sum(
+            math.prod(dict(zip(term, shape, strict=True)).values())
+            for term, shape in zip(self.explicit.inputs, self.shapes, strict=True)
+        )
+        forward = read + self.output_bytes
+        backward = self.output_bytes + self.input_bytes + (read if len(self.shapes) > 1 else 0)
+        return {"forward": forward, "backward": backward, "both": forward + backward}[which]
+
+    def make_inputs(self, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+        """Normally distributed operands and an incoming gradient, the same for the same seed.
+
+        Scaled so that results stay near 1 however many terms are summed. The half-precision
+        dtypes are drawn in float32.
+        """
+        rng = np.random.default_rng([seed, zlib.crc32(self.equation.encode())])
+        kept = set(self.explicit.output)
+        terms = math.prod(size for label, size in self.sizes.items() if label not in kept)
+        scale = float(terms) ** (-0.5 / len(self.shapes))
+        dtype = np.dtype(DTYPES[self.dtype][1])
+        operands = [_normal(rng, shape, dtype, scale) for shape in self.shapes]
+        return operands, _normal(rng, self.output_shape, dtype, 1.0)
+
+
+@lru_cache(maxsize=4096)
+def _sizes(workload: Workload) -> dict[str, int]:
+    bound = bind_sizes(workload.explicit, workload.shapes, original=workload.equation)
+    return {label: size for label, size in bound.sizes if size is not None}
+
+
+@lru_cache(maxsize=4096)
+def _forward_flops(workload: Workload) -> float:
+    if len(workload.shapes) == 1:
+        return 0.0
+    bound = bind_sizes(workload.explicit, workload.shapes)
+    sizes = dict(bound.sizes)
+    shapes = [tuple(sizes[x] for x in term) for term in bound.equation.inputs]
+    return float(opt_einsum.contract_path(str(bound.equation), *shapes, shapes=True)[1].opt_cost)
+
+
+def _normal(
+    rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype, scale: float
+) -> np.ndarray:
+    real = np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
+    x = np.asarray(rng.standard_normal(shape, dtype=real))
+    if dtype.kind == "c":
+        x = (x + 1j * rng.standard_normal(shape, dtype=real)).astype(dtype)
+    return np.asarray(x * real.type(scale), dtype)
+
+
+def load_workloads(names: Sequence[str] = (), dtype: str | None = None) -> tuple[Workload, ...]:
+    """The workloads that the package ships.
+
+    Args:
+        names: those wanted, by name or category; all where empty.
+        dtype: in place of each one's own.
+
+    Raises:
+        ValueError: a name that is neither.
+
+    Example:
+        >>> [w.name for w in load_workloads(["matmul"])][:2]
+        ['matvec', 'matmul']
+    """
+    text = resources.files(__package__).joinpath("workloads.json").read_text("utf-8")
+    entries = json.loads(text)
+    known = {entry[key] for entry in entries for key in ("name", "category")}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"unknown workload or category {unknown[0]!r}; there are {sorted(known)}")
+    return tuple(
+        Workload(
+            entry["name"],
+            entry["category"],
+            entry["equation"],
+            tuple(map(tuple, entry["shapes"])),
+            dtype or entry["dtype"],
+        )
+        for entry in entries
+        if not names or entry["name"] in names or entry["category"] in names
+    )
