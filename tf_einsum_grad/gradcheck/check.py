@@ -20,6 +20,7 @@ from tf_einsum_grad.gradcheck.explain import explain, hints
 from tf_einsum_grad.gradcheck.inputs import build_problem
 from tf_einsum_grad.gradcheck.judge import Finding, Judge, Options
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem
+from tf_einsum_grad.gradcheck.promote import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
 from tf_einsum_grad.gradcheck.second import second_order
 from tf_einsum_grad.gradcheck.state import StateGuard
@@ -106,6 +107,7 @@ def check_gradients(
             fn_or_model, inputs, variables=variables, wrt=wrt, loss=loss, training=training
         )
         guard.watch(problem.variables)
+        guard.reseed = problem.concrete is None or draws(problem.concrete)
         run = _Run(problem, options, guard, variants, reference, localise, order, PROGRESS.get())
         run.all_orders()
     report = run.report(_name(fn_or_model), time.perf_counter() - start)

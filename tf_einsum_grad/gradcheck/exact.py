@@ -62,7 +62,10 @@ class Exact:
         def flat(*args: tf.Tensor) -> list[tf.Tensor]:
             y, gradients = run(args[:count], args[count:])
             self._connected = [g is not None for g in gradients]
-            return [tf.identity(t) for t in [*y, *(g for g in gradients if g is not None)]]
+            # Converting makes IndexedSlices dense; the identity keeps an argument from being an
+            # output, which cannot be imported.
+            present = [t for t in [*y, *gradients] if t is not None]
+            return [tf.identity(tf.convert_to_tensor(t)) for t in present]
 
         tail = [
             tf.zeros(y.shape, dtype) for y, dtype in zip(outputs, problem.output_dtypes, strict=True)

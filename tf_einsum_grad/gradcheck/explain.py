@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from tf_einsum_grad.gradcheck.localise import (
     looks_conjugated,
     looks_transposed,
 )
+from tf_einsum_grad.gradcheck.numeric import Derivative
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS
 from tf_einsum_grad.gradcheck.statuses import Status, worst
 
@@ -58,12 +58,19 @@ def _locate(finding: Finding) -> None:
         elements = bisect(
             at.u(leaf),
             lambda w: at.backward.directional(leaf, w),
-            lambda w: at.numeric(leaf, w).refine().value,
+            lambda w: _quick(at.numeric(leaf, w), finding.tolerance),
             tolerance=finding.tolerance,
         )
     except (BudgetExhausted, VariantError):
         return
     finding.elements = tuple(e for e in elements if np.isfinite(e.error))
+
+
+def _quick(derivative: Derivative, tolerance: float) -> float:
+    estimate = derivative.first()
+    if estimate.kink or not estimate.error <= tolerance:
+        estimate = derivative.refine()
+    return estimate.value
 
 
 def _find_cause(judge: Judge, finding: Finding, same_variant: Sequence[Finding]) -> None:
@@ -161,49 +168,42 @@ def hints(judge: Judge, explained: Sequence[Finding]) -> list[str]:
     So the last failing leaf in the order of use and the first passing one after it bracket the
     place.
     """
-    bad = [f for f in explained if f.status in (Status.FAIL, Status.MISSING)]
-    if not bad:
-        return []
-    ordered = _by_first_use(judge)
     status = {f.leaf: f.status for f in explained}
-    ranks = [leaf for leaf in ordered if leaf in status]
-    failing = [k for k, leaf in enumerate(ranks) if status[leaf] in (Status.FAIL, Status.MISSING)]
-    if not failing:
+    wrong = (Status.FAIL, Status.MISSING)
+    order = _first_uses(judge)
+    failing = [leaf for leaf in order if status.get(leaf) in wrong]
+    if not failing or len(order) < 3:
         return []
-    names = [judge.problem.leaves[leaf].name for leaf in ranks]
-    last = failing[-1]
-    if len(ranks) == 1:
-        return []
-    if last + 1 < len(ranks):
-        return [
-            f"look at or after the op that uses {names[last]!r} and before the one that uses"
-            f" {names[last + 1]!r}: gradients are right from there on"
-        ]
-    return [f"look at or after the op that uses {names[last]!r}, the last leaf that is used"]
+    last = max(failing, key=order.__getitem__)
+    after = [leaf for leaf in order if leaf in status and order[leaf] > order[last]]
+    names = [leaf.name for leaf in judge.problem.leaves]
+    text = f"look at or after the op that first uses {names[last]!r}"
+    if not after:
+        return [f"{text}: no leaf that is used later fails"]
+    following = min(after, key=order.__getitem__)
+    return [f"{text}; from the one that uses {names[following]!r} on, gradients are right"]
 
 
-def _by_first_use(judge: Judge) -> list[int]:
-    """Leaves in the order in which the traced function first reads them."""
+def _first_uses(judge: Judge) -> dict[int, int]:
+    """For each leaf, the position in the traced function of the first op that uses it."""
     problem = judge.problem
     if problem.concrete is None:
-        return list(range(len(problem.leaves)))
+        return {}
     graph = problem.concrete.graph
-    keys: dict[Any, int] = {}
     captured = {id(external): internal for external, internal in graph.captures}
+    leaf_of: dict[str, int] = {}
     for i, leaf in enumerate(problem.leaves):
         if leaf.position is not None:
-            keys[problem.concrete.inputs[leaf.position].name] = i
+            leaf_of[problem.concrete.inputs[leaf.position].name] = i
         elif leaf.variable is not None and id(leaf.variable.handle) in captured:
-            keys[captured[id(leaf.variable.handle)].name] = i
-    order: dict[int, int] = {}
-    place: Callable[[Any], int | None] = lambda tensor: keys.get(tensor.name)  # noqa: E731
-    for op in graph.get_operations():
-        if op.type == "ReadVariableOp" and place(op.inputs[0]) is not None:
-            # The read itself may come early; its use is what counts.
-            keys[op.outputs[0].name] = place(op.inputs[0])  # type: ignore[assignment]
-            continue
+            leaf_of[captured[id(leaf.variable.handle)].name] = i
+    uses: dict[int, int] = {}
+    for position, op in enumerate(graph.get_operations()):
         for tensor in op.inputs:
-            leaf_index = place(tensor)
-            if leaf_index is not None and leaf_index not in order:
-                order[leaf_index] = len(order)
-    return sorted(order, key=order.__getitem__)
+            if tensor.name not in leaf_of:
+                continue
+            if op.type in ("ReadVariableOp", "Cast", "Identity"):  # early, but not yet a use
+                leaf_of[op.outputs[0].name] = leaf_of[tensor.name]
+            else:
+                uses.setdefault(leaf_of[tensor.name], position)
+    return uses

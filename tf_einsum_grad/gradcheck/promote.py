@@ -77,6 +77,19 @@ def low_dtypes(concrete: Any) -> set[str]:
     return {tf.as_dtype(dtype).name for dtype in found & _WIDER.keys()}
 
 
+def draws(concrete: Any) -> bool:
+    """Whether a traced function holds random state that only a new global seed resets.
+
+    Python functions may, so they count.
+    """
+    graph_def = concrete.graph.as_graph_def()
+    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+    return any(
+        node.op in PYTHON_OPS or (_NATIVE.search(node.op) and not node.op.startswith("Stateless"))
+        for node in nodes
+    )
+
+
 @dataclass
 class Rewritten:
     """A promoted GraphDef and what was found on the way."""
