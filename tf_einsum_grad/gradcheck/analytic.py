@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.directions import Array, inner, wide
-from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, brief
 from tf_einsum_grad.gradcheck.state import StateGuard
 
 VARIANTS = ("eager", "graph", "xla", "forward")
@@ -79,7 +79,7 @@ def vjp(problem: Problem, traced: bool = False) -> Callable[..., tuple[Any, Any]
         try:
             gradients = tape.gradient(outputs, sources, output_gradients=list(cotangents))
         except Exception as error:  # whatever a custom gradient raises is a finding, not a crash
-            raise BackwardError(f"{type(error).__name__}: {_brief(error)}") from error
+            raise BackwardError(brief(error)) from error
         return outputs, gradients
 
     return run
@@ -118,7 +118,7 @@ class Variant:
             VariantError: if this variant cannot run the function.
         """
         self.passes += 1
-        args = self._prepare(values)
+        args = self.prepare(values)
         dtypes = self.problem.output_dtypes
         narrow = [
             tf.constant(v.astype(d.as_numpy_dtype), d)
@@ -141,7 +141,8 @@ class Variant:
                 result.defects[i] = defect
         return result
 
-    def _prepare(self, values: Sequence[Array]) -> list[tf.Tensor]:
+    def prepare(self, values: Sequence[Array]) -> list[tf.Tensor]:
+        """Reset all state, give the variables their values, return the arguments."""
         self.guard.reset()
         self.problem.assign(values)
         return self.problem.native_args(values)
@@ -149,7 +150,7 @@ class Variant:
     def _explain(self, error: Exception) -> None:
         if self.name == "eager":
             return
-        raise VariantError(f"{type(error).__name__}: {_brief(error)}") from error
+        raise VariantError(brief(error)) from error
 
 
 class ForwardMode(Backward):
@@ -204,7 +205,7 @@ class ForwardMode(Backward):
                 outputs = problem.call(self.args)
             tangents = [acc.jvp(y) for y in outputs]
         except Exception as error:
-            raise VariantError(f"{type(error).__name__}: {_brief(error)}") from error
+            raise VariantError(brief(error)) from error
         parts = [
             np.ravel(np.real(np.conj(v) * wide(t)))
             for v, t in zip(self.cotangents, tangents, strict=True)
@@ -229,7 +230,3 @@ def _checked(leaf: Leaf, gradient: Any) -> tuple[Array | None, str]:
         return None, f"its shape is {dense.shape}, the leaf's is {leaf.shape}"
     return dense, defect
 
-
-def _brief(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return lines[0][:300] if lines else ""

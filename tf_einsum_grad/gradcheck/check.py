@@ -103,6 +103,7 @@ def check_gradients(
     _validate(order, options, variants, reference, stop_gradient)
     start = time.perf_counter()
     with StateGuard(seed=seed) as guard:
+        guard.reset()  # so that the trace sees the seed, too
         problem = build_problem(
             fn_or_model, inputs, variables=variables, wrt=wrt, loss=loss, training=training
         )

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.directions import Array, wide
-from tf_einsum_grad.gradcheck.problem import Problem
+from tf_einsum_grad.gradcheck.problem import Problem, brief
 from tf_einsum_grad.gradcheck.promote import PromotionError, wider
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -36,7 +36,7 @@ class Clone:
             self._args = [tf.cast(a, wider(a.dtype)) for a in problem.args]
             problem.call_with(self.model, self._args)  # builds it
         except Exception as error:  # any model may refuse to be copied, in its own way
-            raise PromotionError(f"cloning failed: {type(error).__name__}: {error}") from error
+            raise PromotionError(f"cloning failed: {brief(error)}") from error
         theirs, ours = model.variables, self.model.variables
         if [tuple(v.shape) for v in theirs] != [tuple(v.shape) for v in ours]:
             raise PromotionError("the clone has other variables than the model")

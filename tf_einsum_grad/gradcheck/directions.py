@@ -22,7 +22,7 @@ def wide(array: Any) -> Array:
     >>> wide(np.float32([1])).dtype
     dtype('float64')
     """
-    array = np.asarray(array)
+    array = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
     return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
 

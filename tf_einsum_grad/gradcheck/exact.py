@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, vjp
-from tf_einsum_grad.gradcheck.directions import Array
+from tf_einsum_grad.gradcheck.directions import Array, wide
 from tf_einsum_grad.gradcheck.problem import Problem
 from tf_einsum_grad.gradcheck.promote import PromotionError
 from tf_einsum_grad.gradcheck.reference import Promoted
@@ -54,6 +54,14 @@ class Exact:
         gradients = [next(flat) if there else None for there in self._connected]
         return Backward(own, gradients)
 
+    def native(self, args: Sequence[tf.Tensor]) -> Backward:
+        """The same trace in its own dtypes, with arguments and cotangents given."""
+        found = self._concrete(*args)
+        count = len(self.problem.output_dtypes)
+        flat = iter([wide(t) for t in found[count:]])
+        gradients = [next(flat) if there else None for there in self._connected]
+        return Backward([wide(t) for t in found[:count]], gradients)
+
     def _build(self, outputs: Sequence[Array]) -> None:
         problem = self.problem
         run = vjp(problem, traced=True)
@@ -78,5 +86,7 @@ class Exact:
             self._promoted = Promoted(extended, self.guard, concrete, freeze=False)
             self.guard.watch(concrete.graph.variables)
             self._promoted.rebase(problem.base())
-        except (PromotionError, BackwardError):
+        except (PromotionError, BackwardError, tf.errors.OpError):
             self._promoted = None
+            return
+        self._concrete = concrete

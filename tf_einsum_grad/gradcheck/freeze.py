@@ -1,5 +1,8 @@
 """Hold `tf.stop_gradient` at the values that it had at the base point.
 
+The same goes for what the function assigns to variables, since TensorFlow does not differentiate
+through that either.
+
 A stop_gradient says: treat this as a constant when differentiating. Finite differences know nothing
 of it, so in the reference each StopGradient node becomes a small Python function that records what
 passes through it at the base point, and hands out the same values while the point is perturbed. A
@@ -21,10 +24,15 @@ class Recorder:
         self.recording = True
         self._values: list[list[np.ndarray[Any, Any]]] = []
         self._position: list[int] = []
+        self.offsets: dict[str, np.ndarray[Any, Any]] = {}  # how far each resource has moved
         self._keep_alive: list[Any] = []  # TensorFlow holds tokens weakly
 
-    def token(self, dtype: tf.DType) -> str:
-        """Return the token of a new recording function, for the attribute of a PyFunc node."""
+    def token(self, dtype: tf.DType, resource: str = "") -> str:
+        """Return the token of a new recording function, for the attribute of a PyFunc node.
+
+        What is assigned to a `resource` moves with it: TensorFlow differentiates with respect to
+        what a variable holds when it is read.
+        """
         index = len(self._values)
         self._values.append([])
         self._position.append(0)
@@ -35,7 +43,8 @@ class Recorder:
             if self.recording:
                 values.append(np.array(x))
             elif position < len(values) and values[position].shape == np.shape(x):
-                return values[position]
+                offset = self.offsets.get(resource)
+                return values[position] if offset is None else values[position] + offset
             return x  # while recording; or in a branch that the base point did not take
 
         traced = tf.function(

@@ -14,13 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.problem import (
-    Leaf,
-    Problem,
-    Tensors,
-    differentiable,
-    flat_outputs,
-)
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, brief, flat_outputs
+from tf_einsum_grad.gradcheck.promote import differentiable
 
 
 def build_problem(
@@ -200,11 +195,10 @@ def trace(problem: Problem, converted: Callable[[Tensors], list[tf.Tensor]] | No
                 lambda *args, call=call: [tf.identity(y) for y in call(args)], autograph=False
             ).get_concrete_function(*problem.specs())
         except tf.errors.OperatorNotAllowedInGraphError as error:
-            problem.untraceable = str(error).splitlines()[0]
+            problem.untraceable = brief(error)
             continue
         except Exception as error:  # not traceable is a fact about the function, not a crash
-            first = (str(error).splitlines() or [""])[0]
-            problem.untraceable = f"{type(error).__name__}: {first}"
+            problem.untraceable = brief(error)
             return
         problem.traced = call
         problem.output_dtypes = [t.dtype for t in problem.concrete.outputs]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.analytic import (
     Backward,
@@ -15,7 +16,7 @@ from tf_einsum_grad.gradcheck.analytic import (
     VariantError,
 )
 from tf_einsum_grad.gradcheck.candidates import Candidates
-from tf_einsum_grad.gradcheck.directions import Array, cotangent, direction, rms, signs
+from tf_einsum_grad.gradcheck.directions import Array, cotangent, direction, representable, rms, signs
 from tf_einsum_grad.gradcheck.exact import Exact
 from tf_einsum_grad.gradcheck.localise import Element
 from tf_einsum_grad.gradcheck.numeric import JUMP, Derivative, Estimate, steps_for
@@ -127,6 +128,7 @@ class Judge:
         self.reference_names: set[str] = set()
         self._exact: Exact | None = None
         self._done = self._total = 0
+        self._narrowed: set[tuple[int, int, int]] = set()
 
     @property
     def evaluations(self) -> int:
@@ -302,11 +304,19 @@ class Judge:
         derivative = at.numeric(leaf)
         estimate = derivative.first()
         near = abs(estimate.value - analytic) <= rtol * scale + 10 * estimate.error
-        sure = estimate.error <= max(rtol * scale, 100 * derivative.noise(derivative.steps.start + 1))
+        rounding = 100 * derivative.noise(derivative.steps.start + 1)
+        sure = estimate.error <= max(rtol * scale, rounding) and not self._undecided(
+            at, estimate.error, max(scale, abs(estimate.value)), amplitude
+        )
         if not (near and sure) or estimate.kink:
             estimate = derivative.refine()
+        size = max(scale, abs(estimate.value))
+        lost = not estimate.finite or self._undecided(at, estimate.error, size, amplitude)
+        if lost and (leaf, id(at.point), at.number) not in self._narrowed:
+            return self._narrow(at, leaf)
         if not estimate.finite:
-            return self._cornered(at, leaf, analytic, scale)
+            cause = "every finite-difference step leaves the function's domain"
+            return Finding(leaf, name, Status.INCONCLUSIVE, analytic, scale=scale, cause=cause)
         finding = Finding(
             leaf, name, Status.PASS, analytic, estimate.value, scale, np.nan,
             estimate.error, estimate.step, estimate.kink, where=at,
@@ -327,18 +337,25 @@ class Judge:
         finding.tolerance = rtol * finding.scale + 10 * finding.fd_error + floor
         if error > finding.tolerance and self.options.atol is None:
             finding.tolerance += _NOISE_FACTOR * self._noise(at, leaf)
+        if error > finding.tolerance and self.options.atol is None:
+            finding.tolerance += self._inner_rounding(at, finding, rtol, amplitude)
         if error > finding.tolerance:
             missing = not at.backward.connected(leaf, at.u(leaf))
             finding.status = Status.MISSING if missing else Status.FAIL
             return
         size = max(finding.scale, abs(finding.numeric))
-        coarse = np.sqrt(at.reference.eps) * 100 * amplitude
-        if 10 * finding.fd_error > max(_UNDECIDED * size, coarse):
+        if self._undecided(at, finding.fd_error, size, amplitude):
             finding.status = Status.INCONCLUSIVE
             finding.cause = "the numeric derivative is too inaccurate to tell"
             return
-        if finding.tolerance - 10 * finding.fd_error > max(1e-3, 2 * rtol) * finding.scale:
+        slack = finding.tolerance - 10 * finding.fd_error
+        if eps > EPS["float32"] or slack > max(1e-3, 2 * rtol) * finding.scale:
             self._sharpen(at, finding, rtol, amplitude)
+
+    def _undecided(self, at: Comparison, error: float, size: float, amplitude: float) -> bool:
+        """Whether a numeric derivative is too inaccurate, for its size and for the function's."""
+        coarse = 100 * np.sqrt(at.reference.eps) * amplitude
+        return bool(10 * error > max(_UNDECIDED * size, coarse))
 
     def _sharpen(self, at: Comparison, finding: Finding, rtol: float, amplitude: float) -> None:
         """Where native rounding hides too much, hold the traced gradient, in float64, to account.
@@ -352,13 +369,11 @@ class Judge:
                 finding.status = Status.INCONCLUSIVE
                 finding.cause = "rounding errors in the function's own dtype hide the gradient"
             return
-        u = at.u(finding.leaf)
-        analytic, scale = (f(finding.leaf, u) for f in (gradients.directional, gradients.norm))
-        estimate = at.numeric(finding.leaf).refine()
+        analytic, estimate, scale, tolerance = self._exactly(
+            at, gradients, finding.leaf, rtol, amplitude
+        )
         if not np.isfinite(analytic) or not estimate.finite:
             return
-        tolerance = min(rtol, 1e-2) * scale + 10 * estimate.error
-        tolerance += 1e3 * at.reference.eps * amplitude
         if abs(analytic - estimate.value) > tolerance:
             finding.status, finding.tolerance, finding.scale = Status.FAIL, tolerance, scale
             finding.analytic, finding.numeric = analytic, estimate.value
@@ -366,6 +381,40 @@ class Judge:
             finding.where = Comparison(
                 self, at.point, at.number, at.variant, gradients, at.reference, exact=True
             )
+
+    def _exactly(
+        self, at: Comparison, gradients: Backward, leaf: int, rtol: float, amplitude: float
+    ) -> tuple[float, Estimate, float, float]:
+        """The float64 gradient's derivative, the numeric one, the scale and the tolerance."""
+        u = at.u(leaf)
+        scale, estimate = gradients.norm(leaf, u), at.numeric(leaf).refine()
+        tolerance = min(rtol, 1e-2) * scale + 10 * estimate.error
+        tolerance += 1e3 * at.reference.eps * amplitude
+        return gradients.directional(leaf, u), estimate, scale, tolerance
+
+    def _inner_rounding(
+        self, at: Comparison, finding: Finding, rtol: float, amplitude: float
+    ) -> float:
+        """How much rounding inside the function does, where its formulas are known to be right.
+
+        They are if the traced gradient agrees with numerics in float64. Run in its own dtypes, its
+        difference from that is rounding and nothing else.
+        """
+        gradients, leaf = self._in_float64(at), finding.leaf
+        if gradients is None or gradients.gradients[leaf] is None:
+            return 0.0
+        right, estimate, _, tolerance = self._exactly(at, gradients, leaf, rtol, amplitude)
+        if not abs(right - estimate.value) <= tolerance:
+            return 0.0
+        assert self._exact is not None
+        args = at.variant.prepare(at.point.values)
+        dtypes = self.problem.output_dtypes
+        narrow = [
+            tf.constant(v.astype(d.as_numpy_dtype), d)
+            for v, d in zip(at.point.cotangents[at.number], dtypes, strict=True)
+        ]
+        native = self._exact.native([*args, *narrow]).directional(leaf, at.u(leaf))
+        return 4 * abs(native - right) if np.isfinite(native) else 0.0
 
     def _in_float64(self, at: Comparison) -> Backward | None:
         if not at.reference.name.startswith("promote") or isinstance(at.backward, ForwardMode):
@@ -401,20 +450,22 @@ class Judge:
             return 0.0
         return change if np.isfinite(change) else 0.0
 
-    def _cornered(self, at: Comparison, leaf: int, analytic: float, scale: float) -> Finding:
-        """No step stayed in the function's domain: try a direction relative to each element."""
+    def _narrow(self, at: Comparison, leaf: int) -> Finding:
+        """Compare again along a direction that is relative to each element.
+
+        Where elements differ much in size, as in log of (1e-6, 1), no step suits all of them.
+        """
+        self._narrowed.add((leaf, id(at.point), at.number))
         x, u = at.point.values[leaf], at.u(leaf)
-        size = rms(x)
-        if size > 0:
-            at.point.directions[at.number][leaf] = u * np.abs(x) / size
-            at.point.derivatives.pop((at.reference.name, at.number, leaf), None)
-            estimate: Estimate = at.numeric(leaf).refine()
-            if estimate.finite and np.any(u * np.abs(x)):
-                return self._compare(at, leaf)
-        return Finding(
-            leaf, at.variant.name, Status.INCONCLUSIVE, analytic, scale=scale,
-            cause="every finite-difference step leaves the function's domain",
-        )  # fmt: skip
+        size = np.where(np.isfinite(x) & (x != 0), np.abs(x), 0)
+        if rms(x) > 0:
+            relative = np.where(size > 0, u * size / rms(x), u)
+            at.point.directions[at.number][leaf] = representable(
+                relative, self.problem.leaves[leaf].dtype.as_numpy_dtype
+            )
+            for key in [k for k in at.point.derivatives if k[1:] == (at.number, leaf)]:
+                del at.point.derivatives[key]
+        return self._compare(at, leaf)
 
 
 def _allowance(eps: float) -> float:

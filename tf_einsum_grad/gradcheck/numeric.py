@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KINK = "kink"
 JUMP = "jump"
@@ -99,9 +99,7 @@ class Derivative:
         k = self.steps.start
         self._sample(k + 2)
         estimate = self._richardson(k)
-        return Estimate(
-            estimate.value, estimate.error, estimate.step, self._suspect(k), estimate.finite
-        )
+        return replace(estimate, kink=self._suspect(k))
 
     def refine(self) -> Estimate:
         """Return the best estimate over the steps.
@@ -114,12 +112,10 @@ class Derivative:
         best = Estimate(math.nan, math.inf, 0.0, finite=False)
         for used in range(min(6, self.steps.count), self.steps.count + 1):
             self._sample(used)
-            best = min((self._richardson(k) for k in range(used - 1)), key=lambda e: e.error)
+            best = min(self._settled(used - 1), key=lambda e: e.error)
             if best.error <= 1e-6 * abs(best.value) or best.error <= 1e3 * self.noise(0):
                 break
-        self._refined = Estimate(
-            best.value, best.error, best.step, self._classify(used), best.finite
-        )
+        self._refined = replace(best, kink=self._classify(used))
         return self._refined
 
     def noise(self, k: int) -> float:
@@ -144,6 +140,15 @@ class Derivative:
         if not math.isfinite(value):
             return Estimate(math.nan, math.inf, self.steps[k + 1], finite=False)
         return Estimate(value, abs(fine - coarse) + self.noise(k + 1), self.steps[k + 1])
+
+    def _settled(self, count: int) -> list[Estimate]:
+        """Extrapolations at all steps; where two in a row agree, that is their error."""
+        found = [self._richardson(k) for k in range(count)]
+        for k in range(1, count):
+            change = abs(found[k].value - found[k - 1].value) + self.noise(k + 1)
+            if change < found[k].error:
+                found[k] = replace(found[k], error=change)
+        return found
 
     def _even(self, k: int) -> float:
         """Forward minus backward difference: O(h) where smooth, constant at a kink."""

@@ -7,6 +7,7 @@ here, so that the rest of the checker sees one `Problem`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.directions import Array, wide
+from tf_einsum_grad.gradcheck.promote import differentiable
 
 Tensors = Sequence[tf.Tensor]
-
-
-def differentiable(dtype: tf.DType) -> bool:
-    """Whether derivatives with respect to this dtype make sense.
-
-    >>> differentiable(tf.bfloat16), differentiable(tf.int32)
-    (True, False)
-    """
-    return bool(dtype.is_floating or dtype.is_complex)
 
 
 @dataclass(frozen=True)
@@ -110,3 +103,11 @@ def flat_outputs(outputs: Any) -> list[tf.Tensor]:
         if tf.is_tensor(output) and differentiable(output.dtype):
             tensors.append(tf.convert_to_tensor(output))
     return tensors
+
+
+def brief(error: BaseException) -> str:
+    """The kind of an error and the line of its message that says most, without colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines()]
+    telling = [line for line in lines if line and line != "in user code:" and "File \"" not in line]
+    return f"{type(error).__name__}: {telling[0][:200] if telling else ''}".rstrip(": ")

@@ -43,6 +43,7 @@ _STATEFUL = {
     "StatelessCase": "Case",
     "PartitionedCall": "StatefulPartitionedCall",
 }
+_ASSIGNMENTS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
 _DROPPED_NODE_ATTRS = ("_gradient_op_type", "_XlaMustCompile", "_class")
 _DROPPED_FUNCTION_ATTRS = (
     "api_implements",
@@ -55,6 +56,15 @@ _generations = itertools.count()
 
 class PromotionError(RuntimeError):
     """The graph cannot be rewritten to float64; the message says why."""
+
+
+def differentiable(dtype: tf.DType) -> bool:
+    """Whether derivatives with respect to this dtype make sense.
+
+    >>> differentiable(tf.bfloat16), differentiable(tf.int32)
+    (True, False)
+    """
+    return bool(dtype.is_floating or dtype.is_complex)
 
 
 def wider(dtype: tf.DType) -> tf.DType:
@@ -96,22 +106,25 @@ class Rewritten:
 
     graph_def: Any
     functions: list[Any]  # FunctionDefs, callees first
-    native_ops: set[str] = field(default_factory=set)  # that depend on the native dtype
+    native_ops: set[str] = field(default_factory=set)  # whose values are cast on the way
+    lossy: bool = False  # whether a value that may be differentiated is rounded on the way
     ops: set[str] = field(default_factory=set)
     low_dtypes: set[int] = field(default_factory=set)
 
 
 def rewrite(
     graph_def: Any,
-    recorder: Callable[[tf.DType], str] | None = None,
+    recorder: Callable[[tf.DType, str], str] | None = None,
     primal: frozenset[str] | None = None,
 ) -> Rewritten:
     """Promote a GraphDef, in place.
 
     Args:
         graph_def: as `tf.Graph.as_graph_def` returns it.
-        recorder: called for each stop_gradient to be frozen, with its (promoted) dtype; returns the
-            token of the Python function to put in its place. None freezes nothing.
+        recorder: called for each stop_gradient to be frozen, with its (promoted) dtype and ""; and
+            for each value assigned to a variable, which TensorFlow does not differentiate through
+            either, with the name of the resource. Returns the token of the Python function to put
+            there. None freezes nothing.
         primal: names of the main graph's nodes whose stop_gradients are frozen, together with
             those in the functions that they call; None means all.
 
@@ -144,7 +157,7 @@ class _Body:
         library: dict[str, Any],
         suffix: str,
         result: Rewritten,
-        recorder: Callable[[tf.DType], str] | None,
+        recorder: Callable[[tf.DType, str], str] | None,
     ) -> None:
         self.library, self.suffix = library, suffix
         self.result, self.recorder = result, recorder
@@ -178,26 +191,43 @@ class _Body:
                 self._promote_attrs(node)
                 continue
             self.result.ops.add(node.op)
-            if node.op == "StopGradient" and self.recorder and recorded(node.name):
+            frozen = self.recorder is not None and recorded(node.name)
+            if node.op == "StopGradient" and frozen:
                 self._record(node)
-            else:
-                self._rewrite_node(node, renamed, downs, ups, in_function)
+                continue
+            self._rewrite_node(node, renamed, downs, ups, in_function)
+            if node.op in _ASSIGNMENTS and frozen:
+                self._record_assigned(node, downs, in_function)
+        arguments = {f"^{node.name}" for node in nodes if node.op == "Placeholder"}
         for node in itertools.chain(nodes, downs):
-            for i, ref in enumerate(node.input):
-                node.input[i] = renamed.get(ref, ref)
+            # Arguments are replaced on import, but a control dependency on one would stay.
+            kept = [renamed.get(ref, ref) for ref in node.input if ref not in arguments]
+            del node.input[:]
+            node.input.extend(kept)
         nodes.extend(downs + ups)
         return renamed
 
-    def _record(self, node: Any) -> None:
+    def _record(self, node: Any, resource: str = "") -> None:
         dtype = wider(tf.as_dtype(node.attr["T"].type))
-        if not (dtype.is_floating or dtype.is_complex):
+        if not differentiable(dtype):
             return
         node.op = "PyFunc"
-        token = self.recorder(dtype)  # type: ignore[misc]
+        token = self.recorder(dtype, resource)  # type: ignore[misc]
         del node.attr["T"]
         node.attr["token"].s = token.encode()
         for key in ("Tin", "Tout"):
             node.attr[key].list.type.append(dtype.as_datatype_enum)
+
+    def _record_assigned(self, node: Any, added: list[Any], in_function: bool) -> None:
+        """Put a recorder in front of the value that a variable is assigned."""
+        if not differentiable(tf.as_dtype(node.attr["dtype"].type)):
+            return
+        resource = "" if in_function or node.op != "AssignVariableOp" else node.input[0]
+        identity = type(node)(name=f"{node.name}__assigned", op="Identity", input=[node.input[1]])
+        identity.attr["T"].type = node.attr["dtype"].type
+        self._record(identity, resource.removesuffix(":0"))
+        node.input[1] = f"{identity.name}:output:0" if in_function else identity.name
+        added.append(identity)
 
     def _rewrite_node(
         self,
@@ -216,6 +246,7 @@ class _Body:
         if not _stays_native(node):
             self._promote_attrs(node)
             node.op = _STATEFUL.get(node.op, node.op)
+        rounded = False
         # Whatever is still narrow (all of a native op, a fixed dtype elsewhere) is cast.
         for i, (_, _, new) in enumerate(_arg_types(inputs, node)):
             wanted = _WIDER.get(old_inputs[i][2], old_inputs[i][2])
@@ -224,6 +255,7 @@ class _Body:
                 downs.append(_cast(type(node), name, node.input[i], wanted, new))
                 node.input[i] = f"{name}:y:0" if in_function else name
                 self.result.native_ops.add(node.op)
+                rounded = True
         for i, (arg, k, new) in enumerate(_arg_types(outputs, node)):
             wanted = _WIDER.get(old_outputs[i][2], old_outputs[i][2])
             if wanted != new:
@@ -233,6 +265,8 @@ class _Body:
                 ups.append(_cast(type(node), name, read, new, wanted))
                 renamed[ref] = renamed[read] = f"{name}:y:0" if in_function else name
                 self.result.native_ops.add(node.op)
+                # Random ops whose parameters are fixed draw the same numbers; all others round.
+                self.result.lossy |= rounded or not _NATIVE.search(node.op)
 
     def _promote_attrs(self, node: Any) -> None:
         for attr in node.attr.values():

@@ -16,12 +16,11 @@ import tensorflow as tf
 from tf_einsum_grad.gradcheck import _private
 from tf_einsum_grad.gradcheck.directions import Array, wide
 from tf_einsum_grad.gradcheck.freeze import Recorder
-from tf_einsum_grad.gradcheck.problem import Problem
+from tf_einsum_grad.gradcheck.problem import Problem, brief
 from tf_einsum_grad.gradcheck.precision import EPS
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, rewrite, wider
 from tf_einsum_grad.gradcheck.state import StateGuard
 
-_DRAWS = re.compile("Random|Multinomial|TruncatedNormal|StatefulUniform|StatefulStandardNormal")
 _WRITES = re.compile("Assign|ResourceApply|ResourceSparseApply|ResourceScatter|Rng|Stateful(U|S)")
 _BRANCHES = frozenset({"While", "If", "Case", "StatelessWhile", "StatelessIf", "StatelessCase"})
 
@@ -65,12 +64,13 @@ class PromotedFunction:
             self._names = [f.signature.name for f in self.rewritten.functions]
             _private.register_functions(self.rewritten.functions)
             self.shadows: dict[int, tf.Variable] = {}
+            self.resources: dict[int, str] = {}  # the names of their handles in the graph
             self._captured = self._shadow_captures(concrete, known)
             self._function = self._import(concrete, arity)
         except PromotionError:
             raise
         except (_private.Unavailable, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-            raise PromotionError(_first_line(error)) from error
+            raise PromotionError(brief(error)) from error
 
     def close(self) -> None:
         """Let TensorFlow forget the rewritten functions."""
@@ -95,6 +95,7 @@ class PromotedFunction:
                 variable = by_handle.get(id(external))
                 if variable is not None:
                     external = self._shadow(variable).handle
+                    self.resources[id(variable)] = internal.op.name
             elif external.dtype != wider(external.dtype):
                 external = tf.cast(external, wider(external.dtype))
             captured[internal.name] = external
@@ -145,9 +146,7 @@ class Promoted:
         found = self.function.rewritten
         self.native_ops = frozenset(found.native_ops)
         low = [EPS[tf.as_dtype(t).name] for t in found.low_dtypes]
-        # Values that went through a native op are no better than its dtype.
-        noisy = any(not _DRAWS.search(op) for op in found.native_ops)
-        self.eps = max(low, default=EPS["float32"]) if noisy else EPS["float64"]
+        self.eps = max(low, default=EPS["float32"]) if found.lossy else EPS["float64"]
         writes = any(map(_WRITES.search, found.ops))
         self._rewritten_always = writes and bool(found.ops & _BRANCHES)
         self._written = set(self.function.shadows) if writes else set()
@@ -161,6 +160,7 @@ class Promoted:
 
     def rebase(self, values: Sequence[Array]) -> list[Array]:
         recorder = self.function.recorder
+        self._base = list(values)
         if recorder:
             recorder.record()
         outputs = self.outputs(values)
@@ -178,11 +178,16 @@ class Promoted:
         self.evaluations += 1
         args = list(self._args)
         wanted = {key: self.guard.base(self._variables[key]) for key in self.function.shadows}
-        for leaf, value in zip(self.problem.leaves, values, strict=True):
+        offsets = {}
+        for leaf, value, base in zip(self.problem.leaves, values, self._base, strict=True):
             if leaf.position is not None:
                 args[leaf.position] = tf.constant(value)
-            else:
-                wanted[id(leaf.variable)] = value
+                continue
+            wanted[id(leaf.variable)] = value
+            if value is not base and id(leaf.variable) in self.function.resources:
+                offsets[self.function.resources[id(leaf.variable)]] = value - base
+        if self.function.recorder:
+            self.function.recorder.offsets = offsets
         for key, shadow in self.function.shadows.items():
             if key in self._written or self._current.get(key) is not wanted[key]:
                 shadow.assign(tf.cast(wanted[key], shadow.dtype))
@@ -218,7 +223,3 @@ class Native:
         self.problem.assign(values)
         return [wide(y) for y in self.forward(self.problem.native_args(values))]
 
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200] if text else ''}"
