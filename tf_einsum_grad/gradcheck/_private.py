@@ -1,0 +1,107 @@
+"""Everything here that TensorFlow does not export, each behind a guard.
+
+- Looking up an op's definition and its CPU kernels: says which ops have no float64 kernel. No
+  public function does.
+- Registering a function from a FunctionDef: `tf.graph_util.import_graph_def` imports the nodes
+  that call a rewritten function, but in TensorFlow 2 not the function.
+- Reading and restoring the global seed: `tf.random.set_seed` has no getter.
+
+Where one is missing, `Unavailable` is raised (the caller falls back to another reference) or, for
+seeds, the state is left alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+
+class Unavailable(RuntimeError):
+    """This TensorFlow lacks a private function that the float64 promotion needs."""
+
+
+def _context() -> Any:
+    try:
+        from tensorflow.python.eager import context
+
+        return context.context()
+    except (ImportError, AttributeError) as error:
+        raise Unavailable("tensorflow.python.eager.context is missing") from error
+
+
+@lru_cache(maxsize=None)
+def op_def(name: str) -> Any:
+    """Return the OpDef of an op; raise Unavailable if it or the registry is unknown."""
+    try:
+        from tensorflow.python.framework import op_def_registry
+
+        definition = op_def_registry.get(name)
+    except (ImportError, AttributeError) as error:
+        raise Unavailable("tensorflow.python.framework.op_def_registry is missing") from error
+    if definition is None:
+        raise Unavailable(f"op {name} is not registered")
+    return definition
+
+
+@lru_cache(maxsize=None)
+def cpu_constraints(name: str) -> tuple[dict[str, frozenset[int]], ...] | None:
+    """Return, for each CPU kernel of an op, the dtypes that it allows per attribute.
+
+    None means that nothing is known and any dtype may be tried.
+    """
+    try:
+        from tensorflow.python.framework import kernels
+
+        found = kernels.get_registered_kernels_for_op(name).kernel
+    except (ImportError, AttributeError) as error:
+        raise Unavailable("tensorflow.python.framework.kernels is missing") from error
+    constraints = tuple(
+        {c.name: frozenset(c.allowed_values.list.type) for c in kernel.constraint}
+        for kernel in found
+        if kernel.device_type == "CPU"
+    )
+    return constraints or None
+
+
+def register_functions(definitions: Iterable[Any]) -> None:
+    """Make FunctionDefs callable by name, in the order given (callees first)."""
+    context = _context()
+    if not hasattr(context, "add_function_def"):
+        raise Unavailable("this TensorFlow cannot register a FunctionDef")
+    for definition in definitions:
+        context.add_function_def(definition)
+
+
+def unregister_functions(names: Iterable[str]) -> None:
+    """Forget functions that `register_functions` made known."""
+    context = _context()
+    for name in names:
+        if context.has_function(name):
+            context.remove_function(name)
+
+
+def seed_state() -> Any:
+    """Return the global seed and the state of its generator, for `restore_seed_state`.
+
+    None where this TensorFlow keeps them elsewhere: they then stay as the check leaves them.
+    """
+    try:
+        context = _context()
+        seed = context._seed
+    except (Unavailable, AttributeError):
+        return None
+    generator = getattr(context, "_rng", None)
+    return seed, generator if generator is None else generator.getstate()
+
+
+def restore_seed_state(state: Any) -> None:
+    """Put back what `seed_state` read, without clearing caches of kernels as set_seed does."""
+    if state is None:
+        return
+    context = _context()
+    context._seed, generator = state
+    context._rng = random.Random()
+    if generator is not None:
+        context._rng.setstate(generator)

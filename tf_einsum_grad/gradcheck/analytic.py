@@ -1,0 +1,232 @@
+"""The analytic side: TensorFlow's own gradient, in the user's dtype, in each variant.
+
+- eager: a tape around the function as it is called;
+- graph: the tape and the function inside one `tf.function`, as in a training step;
+- xla: the same with `jit_compile=True`;
+- forward: `tf.autodiff.ForwardAccumulator`, one leaf at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.gradcheck.directions import Array, inner, wide
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, brief
+from tf_einsum_grad.gradcheck.state import StateGuard
+
+VARIANTS = ("eager", "graph", "xla", "forward")
+
+
+class BackwardError(RuntimeError):
+    """The backward pass raised, where the forward pass did not."""
+
+
+class VariantError(RuntimeError):
+    """A variant cannot run this function at all (XLA has no kernel; it cannot be traced)."""
+
+
+@dataclass
+class Backward:
+    """What one backward pass gave: outputs, and for each leaf a gradient, None, or a defect."""
+
+    outputs: list[Array]
+    gradients: list[Array | None]
+    defects: dict[int, str] = field(default_factory=dict)
+
+    def norm(self, leaf: int, u: Array) -> float:
+        """||g * u||, the scale that tolerances are relative to; it does not grow with zeros."""
+        g = self.gradients[leaf]
+        return 0.0 if g is None else float(np.linalg.norm(np.ravel(g * u)))
+
+    def directional(self, leaf: int, u: Array) -> float:
+        """Re <g, u>; 0 for a gradient that is None."""
+        g = self.gradients[leaf]
+        return 0.0 if g is None else inner(g, u)
+
+    def connected(self, leaf: int, u: Array) -> bool:
+        """Whether there is a gradient at all."""
+        return self.gradients[leaf] is not None
+
+    def finite(self, leaf: int, u: Array) -> bool:
+        """Whether the gradient is free of NaN and infinity."""
+        g = self.gradients[leaf]
+        return g is None or bool(np.isfinite(g).all())
+
+    def describe_nonfinite(self, leaf: int) -> str:
+        """Say how many entries are not finite, and where the first is."""
+        g = self.gradients[leaf]
+        bad = np.argwhere(~np.isfinite(g)) if g is not None else np.zeros((0, 0), int)
+        if not len(bad):
+            return "the derivative is NaN or infinite"
+        first = ", ".join(map(str, bad[0].tolist()))
+        return f"{len(bad)} of {np.size(g)} entries are NaN or infinite, the first at [{first}]"
+
+
+def vjp(problem: Problem, traced: bool = False) -> Callable[..., tuple[Any, Any]]:
+    """Return a function of (args, cotangents) to (outputs, gradients of all leaves)."""
+    call = problem.traced if traced and problem.traced else problem.call
+
+    def run(args: Tensors, cotangents: Tensors) -> tuple[Any, Any]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            sources = problem.sources(args)
+            tape.watch(sources)
+            outputs = call(args)
+        try:
+            gradients = tape.gradient(outputs, sources, output_gradients=list(cotangents))
+        except Exception as error:  # whatever a custom gradient raises is a finding, not a crash
+            raise BackwardError(brief(error)) from error
+        return outputs, gradients
+
+    return run
+
+
+class Variant:
+    """Runs the function and its gradient one way.
+
+    Args:
+        name: one of `VARIANTS`.
+    """
+
+    def __init__(self, name: str, problem: Problem, guard: StateGuard) -> None:
+        self.name, self.problem, self.guard = name, problem, guard
+        self.passes = 0
+        compiled = {"jit_compile": True} if name == "xla" else {}
+        self._forward: Callable[[Tensors], list[tf.Tensor]] = problem.call
+        self._vjp = vjp(problem, traced=name in ("graph", "xla"))
+        if name in ("graph", "xla"):
+            self._forward = tf.function(problem.traced or problem.call, autograph=False, **compiled)
+            self._vjp = tf.function(self._vjp, autograph=False, **compiled)
+
+    def forward(self, args: Tensors) -> list[tf.Tensor]:
+        """The outputs alone."""
+        try:
+            return self._forward(args)
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def backward(self, values: Sequence[Array], cotangents: Sequence[Array | None]) -> Backward:
+        """One pass for all leaves, at these values.
+
+        Raises:
+            BackwardError: if the gradient raised.
+            VariantError: if this variant cannot run the function.
+        """
+        self.passes += 1
+        args = self.prepare(values)
+        dtypes = self.problem.output_dtypes
+        narrow = [
+            tf.constant(v.astype(d.as_numpy_dtype), d)
+            for v, d in zip(cotangents, dtypes, strict=True)
+        ]
+        if self.name == "forward":
+            return ForwardMode(self, args, [wide(v) for v in narrow])
+        try:
+            outputs, gradients = self._vjp(args, narrow)
+        except BackwardError:
+            raise
+        except Exception as error:
+            self._explain(error)
+            raise
+        result = Backward([wide(y) for y in outputs], [])
+        for i, (leaf, gradient) in enumerate(zip(self.problem.leaves, gradients, strict=True)):
+            array, defect = _checked(leaf, gradient)
+            result.gradients.append(array)
+            if defect:
+                result.defects[i] = defect
+        return result
+
+    def prepare(self, values: Sequence[Array]) -> list[tf.Tensor]:
+        """Reset all state, give the variables their values, return the arguments."""
+        self.guard.reset()
+        self.problem.assign(values)
+        return self.problem.native_args(values)
+
+    def _explain(self, error: Exception) -> None:
+        if self.name == "eager":
+            return
+        raise VariantError(brief(error)) from error
+
+
+class ForwardMode(Backward):
+    """Jacobian-vector products instead of gradients, computed when a direction asks for one."""
+
+    def __init__(self, variant: Variant, args: list[tf.Tensor], cotangents: list[Array]) -> None:
+        super().__init__([], [])
+        self.variant, self.args, self.cotangents = variant, args, cotangents
+        self.values = [wide(s) for s in variant.problem.sources(args)]
+        variant.guard.reset()
+        variant.problem.assign(self.values)
+        self.outputs = [wide(y) for y in variant.problem.call(args)]
+        self._products: dict[tuple[int, bytes], Array | None] = {}
+
+    def norm(self, leaf: int, u: Array) -> float:
+        product = self._product(leaf, u)
+        return 0.0 if product is None else float(np.linalg.norm(product))
+
+    def directional(self, leaf: int, u: Array) -> float:
+        product = self._product(leaf, u)
+        return 0.0 if product is None else float(np.sum(product))
+
+    def connected(self, leaf: int, u: Array) -> bool:
+        """Whether any output has a tangent."""
+        return self._product(leaf, u) is not None
+
+    def finite(self, leaf: int, u: Array) -> bool:
+        """Whether the tangents are free of NaN and infinity."""
+        product = self._product(leaf, u)
+        return product is None or bool(np.isfinite(product).all())
+
+    def describe_nonfinite(self, leaf: int) -> str:
+        """Tangents belong to outputs, so there is no element of the leaf to name."""
+        return "the Jacobian-vector product holds NaN or infinity"
+
+    def _product(self, index: int, u: Array) -> Array | None:
+        """Re(conj(v) J u), one number for each output element."""
+        key = index, u.tobytes()
+        if key not in self._products:
+            self._products[key] = self._compute(index, u)
+        return self._products[key]
+
+    def _compute(self, index: int, u: Array) -> Array | None:
+        variant, problem = self.variant, self.variant.problem
+        leaf = problem.leaves[index]
+        variant.passes += 1
+        variant.guard.reset()
+        problem.assign(self.values)
+        tangent = tf.constant(leaf.narrow(u), leaf.dtype)
+        try:
+            with tf.autodiff.ForwardAccumulator(problem.sources(self.args)[index], tangent) as acc:
+                outputs = problem.call(self.args)
+            tangents = [acc.jvp(y) for y in outputs]
+        except Exception as error:
+            raise VariantError(brief(error)) from error
+        parts = [
+            np.ravel(np.real(np.conj(v) * wide(t)))
+            for v, t in zip(self.cotangents, tangents, strict=True)
+            if t is not None
+        ]
+        return np.concatenate(parts) if parts else None
+
+
+def _checked(leaf: Leaf, gradient: Any) -> tuple[Array | None, str]:
+    """Densify a gradient and check its shape and dtype."""
+    if gradient is None:
+        return None, ""
+    defect = ""
+    if gradient.dtype != leaf.dtype:
+        defect = f"its dtype is {gradient.dtype.name}, the leaf's is {leaf.dtype.name}"
+    if isinstance(gradient, tf.IndexedSlices):
+        dense = np.zeros(leaf.shape, wide(gradient.values).dtype)
+        np.add.at(dense, gradient.indices.numpy(), wide(gradient.values))
+    else:
+        dense = wide(gradient)
+    if dense.shape != leaf.shape:
+        return None, f"its shape is {dense.shape}, the leaf's is {leaf.shape}"
+    return dense, defect
+

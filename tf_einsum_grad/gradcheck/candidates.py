@@ -1,0 +1,207 @@
+"""Which reference to hold a variant against: the first that works and computes the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
+from tf_einsum_grad.gradcheck.clone import Clone
+from tf_einsum_grad.gradcheck.directions import Array, wide
+from tf_einsum_grad.gradcheck.precision import EPS
+from tf_einsum_grad.gradcheck.problem import Problem, brief
+from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
+from tf_einsum_grad.gradcheck.reference import Native, Promoted, Reference
+from tf_einsum_grad.gradcheck.state import StateGuard
+
+if TYPE_CHECKING:
+    from tf_einsum_grad.gradcheck.judge import Point
+
+
+class Candidates:
+    """Builds references as they are needed, in the order of their quality."""
+
+    def __init__(
+        self, problem: Problem, guard: StateGuard, choice: str, freeze: bool, warnings: list[str]
+    ) -> None:
+        self.problem, self.guard, self.choice = problem, guard, choice
+        self.freeze, self.warnings = freeze, warnings
+        self._references: dict[str, Reference | None] = {}
+        self._at: dict[str, int] = {}
+        self._extra = 0
+        self._repeated: dict[tuple[str, int], bool] = {}
+        names = [] if problem.concrete is None else low_dtypes(problem.concrete)
+        self._graph_eps = max((EPS[n] for n in names if n in EPS), default=0.0)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward evaluations of all references."""
+        return self._extra + sum(r.evaluations for r in self._references.values() if r is not None)
+
+    def close(self) -> None:
+        """Release what the references registered."""
+        for reference in self._references.values():
+            if isinstance(reference, Promoted):
+                reference.function.close()
+
+    def eps(self, leaf: int) -> float:
+        """Precision of the narrowest dtype between a leaf and the outputs."""
+        dtypes = [self.problem.leaves[leaf].dtype, *self.problem.output_dtypes]
+        return max(self._graph_eps, *(EPS.get(d.name, EPS["bfloat16"]) for d in dtypes))
+
+    def first_outputs(self, point: Point, variant: Variant) -> list[Array]:
+        """Outputs at a new point, from the best reference that works at all."""
+        if not self.problem.output_dtypes:  # it could not be traced
+            self._extra += 1
+            self.guard.reset()
+            self.problem.assign(point.values)
+            outputs = variant.forward(self.problem.native_args(point.values))
+            self.problem.output_dtypes = [y.dtype for y in outputs]
+        for name in self._names(variant):
+            reference = self._get(name, variant)
+            if reference is not None:
+                return self.move_to(reference, point)
+        raise ValueError(f"reference={self.choice!r} does not work here: {self.warnings[-1]}")
+
+    def move_to(self, reference: Reference, point: Point) -> list[Array]:
+        """Make a point the reference's base; return its outputs there."""
+        if self._at.get(reference.name) != id(point):
+            point.outputs[reference.name] = reference.rebase(point.values)
+            self._at[reference.name] = id(point)
+        return point.outputs[reference.name]
+
+    def choose(
+        self,
+        point: Point,
+        variant: Variant,
+        backward: Backward,
+        moved: Callable[[Point, Variant], Backward],
+    ) -> Reference | str:
+        """Return a reference with the same outputs, or why the function is not deterministic."""
+        refused: list[str] = []
+        for name in self._names(variant):
+            reference = self._get(name, variant)
+            if reference is None:
+                continue
+            outputs = self.move_to(reference, point)
+            same = _same(backward.outputs, outputs, self._rounding())
+            # Where rounding may be large, see how large; but first, whether it is rounding.
+            if not same and not self._repeats(point, variant):
+                return "two evaluations at the same point and seed differ"
+            if same or self._close(point, variant, backward, outputs, moved):
+                if not _same(outputs, reference.outputs(point.values), 1e3 * reference.eps):
+                    return "two evaluations at the same point and seed differ"
+                if refused:
+                    why = f"{variant.name}: {', '.join(refused)} computes other values; used {name}"
+                    self._warn(why.replace("native:" + variant.name, "native"))
+                return reference
+            refused.append(name)
+        self._warn(
+            f"{variant.name}: the {', '.join(refused)} reference computes other values than"
+            " the function"
+        )
+        if not refused:
+            raise ValueError(f"reference={self.choice!r} does not work here")
+        return self._get(refused[-1], variant)  # type: ignore[return-value]
+
+    def _repeats(self, point: Point, variant: Variant) -> bool:
+        if (key := (variant.name, id(point))) not in self._repeated:
+            self._repeated[key] = self._repeats_now(point, variant)
+        return self._repeated[key]
+
+    def _repeats_now(self, point: Point, variant: Variant) -> bool:
+        runs = []
+        for _ in range(2):
+            self._extra += 1
+            self.guard.reset()
+            self.problem.assign(point.values)
+            outputs = variant.forward(self.problem.native_args(point.values))
+            runs.append([wide(y) for y in outputs])
+        return _same(runs[0], runs[1], self._rounding() / 16)
+
+    def _rounding(self) -> float:
+        """By how much outputs may differ without a second look."""
+        eps = [EPS.get(d.name, EPS["bfloat16"]) for d in self.problem.output_dtypes]
+        largest = max([self._graph_eps, *eps])
+        return (1e3 if largest <= EPS["float32"] else 16) * largest
+
+    def _close(
+        self,
+        point: Point,
+        variant: Variant,
+        backward: Backward,
+        outputs: Sequence[Array],
+        moved: Callable[[Point, Variant], Backward],
+    ) -> bool:
+        """Whether the difference is no larger than what moving the inputs by an ulp does."""
+        try:
+            shaken = moved(point, variant).outputs
+        except (BackwardError, VariantError):
+            return False
+        return all(
+            a.shape == b.shape and _distance(a, b) <= 16 * _distance(a, c)
+            for a, b, c in zip(backward.outputs, outputs, shaken, strict=True)
+        )
+
+    def _names(self, variant: Variant) -> list[str]:
+        native = f"native:{variant.name}"
+        if self.choice == "auto":
+            return ["promote", "clone", native]
+        return [native if self.choice == "native" else self.choice]
+
+    def _get(self, name: str, variant: Variant) -> Reference | None:
+        if name not in self._references:
+            if name == "clone" and self.choice == "auto" and self.problem.model is None:
+                self._references[name] = None
+            else:
+                self._references[name] = self._build(name, variant)
+        return self._references[name]
+
+    def _build(self, name: str, variant: Variant) -> Reference | None:
+        problem = self.problem
+        if name.startswith("native"):
+            eps = max(self._graph_eps, *(EPS.get(d.name, 1e-2) for d in problem.output_dtypes))
+            reference = Native(problem, self.guard, eps, variant.forward)
+            reference.name = name
+            return reference
+        try:
+            if name == "clone":
+                return Clone(problem, self.guard)
+            if problem.concrete is None:
+                raise PromotionError(f"the function cannot be traced: {problem.untraceable}")
+            built = Promoted(
+                problem, self.guard, problem.concrete, freeze=self.freeze, primal=problem.primal
+            )
+            built.rebase(problem.base())  # kernels are only found when they run
+        except (PromotionError, tf.errors.OpError) as error:
+            why = str(error) if isinstance(error, PromotionError) else brief(error)
+            self._warn(f"no {name} reference: {why}")
+            return None
+        if built.native_ops:
+            kept = ", ".join(sorted(built.native_ops))
+            if built.eps > EPS["float64"]:
+                self._warn(f"kept in their own dtype in the float64 reference: {kept}")
+        return built
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+def _distance(a: Array, b: Array) -> float:
+    finite = np.isfinite(a) & np.isfinite(b)
+    return float(np.linalg.norm(np.ravel(np.where(finite, a, 0) - np.where(finite, b, 0))))
+
+
+def _same(a: Sequence[Array], b: Sequence[Any], limit: float) -> bool:
+    """Whether all outputs are equal to a relative accuracy, in the 2-norm."""
+    for x, y in zip(a, b, strict=True):
+        if x.shape != y.shape:
+            return False
+        size = np.linalg.norm(np.ravel(np.where(np.isfinite(x), x, 0)))
+        if _distance(x, y) > limit * size:
+            return False
+    return True

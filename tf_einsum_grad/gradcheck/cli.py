@@ -1,0 +1,215 @@
+"""The command line of the checker: `tf-einsum-grad check model.keras`, and what its sibling needs.
+
+`check_callable_cli` checks any function and does everything after that: progress bar, table, files,
+exit code. The command for equations calls it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_einsum_grad.gradcheck.report import GradientReport
+
+PASSED, FAILED, BAD_USAGE = 0, 1, 2
+_UNKNOWN_SIZE = 2  # for a dimension that a model leaves open
+_LARGEST_ID = 2  # random integer inputs: small, so that any embedding has them
+_PATIENCE = 1.0  # seconds before a progress bar appears
+
+
+class UsageError(ValueError):
+    """Something about the command is wrong; the message is one line."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every kind of check has."""
+    parser.add_argument("--order", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--variants", nargs="+", default=["eager"], metavar="VARIANT",
+                        choices=("eager", "graph", "xla", "forward"))  # fmt: skip
+    parser.add_argument("--directions", type=int, default=2, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as HTML")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add `check` for saved models to a parser's subcommands; `run` is its `run` default."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "check", help="check a saved Keras model's gradients against finite differences"
+    )
+    parser.add_argument("model", type=Path, help="a .keras file; it is loaded in safe mode")
+    add_model_options(parser)
+    add_options(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only a saved model has."""
+    parser.add_argument(
+        "--inputs", type=Path, metavar="NPZ",
+        help="arrays named as the model's inputs, or in their order; random if not given",
+    )  # fmt: skip
+    parser.add_argument("--training", action="store_true", help="call the model as in training")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check a saved model; return 0 if it passed, 1 if it failed, 2 for bad usage."""
+    try:
+        model = _load(Path(args.model))
+        inputs = _inputs(model, args.inputs, args.seed)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE
+    extra = {"training": True} if getattr(args, "training", False) else {}
+    return check_callable_cli(model.name, model, inputs, args, **extra)
+
+
+def check_callable_cli(
+    name: str, fn: Any, inputs: Any, args: argparse.Namespace, **options: Any
+) -> int:
+    """Check `fn`, print the report, write --html and --json, and return the exit code.
+
+    Args:
+        name: what the report calls it.
+        fn, inputs, options: as for `check_gradients`.
+        args: parsed options of `add_options`.
+    """
+    import dataclasses
+
+    from rich.console import Console
+
+    from tf_einsum_grad.gradcheck import check_gradients
+
+    console = Console()
+    try:
+        with _progress(console):
+            report = check_gradients(
+                fn,
+                inputs,
+                order=args.order,
+                variants=args.variants,
+                n_directions=args.directions,
+                seed=args.seed,
+                **options,
+            )
+    except ValueError as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return BAD_USAGE
+    report = dataclasses.replace(report, name=name)
+    console.print(report)
+    try:
+        write_files(report, args)
+    except OSError as error:
+        print(f"error: cannot write the report: {error}", file=sys.stderr)
+        return BAD_USAGE
+    return PASSED if report.passed else FAILED
+
+
+def write_files(report: GradientReport, args: argparse.Namespace) -> None:
+    """Write what --html and --json ask for."""
+    if args.html:
+        head = f"<!doctype html><meta charset='utf-8'><title>{report.name}</title>"
+        args.html.write_text(head + report.to_html(), encoding="utf-8")
+    if args.json:
+        args.json.write_text(report.to_json() + "\n", encoding="utf-8")
+
+
+def _load(path: Path) -> Any:
+    import keras
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if path.suffix not in (".keras", ".h5"):
+        raise UsageError(f"{path}: expected a model saved by Keras, a .keras file")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds; each means that the file will not do
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {first}") from error
+
+
+def _inputs(model: Any, path: Path | None, seed: int) -> Any:
+    """The model's inputs, in its structure, from a file or drawn to fit its input specs."""
+    import keras
+    import numpy as np
+
+    specs = getattr(model, "inputs", None)
+    if not specs:
+        raise UsageError(f"model {model.name!r} has no input specs; only built models have")
+    if path is None:
+        arrays = [_random(np.random.default_rng([seed, i]), s) for i, s in enumerate(specs)]
+    else:
+        arrays = _read(path, specs)
+    structure = getattr(model, "_inputs_struct", None)
+    if structure is None:
+        return arrays[0] if len(arrays) == 1 else arrays
+    return keras.tree.pack_sequence_as(structure, arrays)
+
+
+def _random(rng: Any, spec: Any) -> Any:
+    import numpy as np
+
+    shape = [_UNKNOWN_SIZE if size is None else size for size in spec.shape]
+    if spec.dtype == "bool" or "int" in spec.dtype:
+        return rng.integers(0, _LARGEST_ID, shape).astype(spec.dtype)
+    if spec.dtype == "string":
+        raise UsageError(f"input {spec.name!r} holds strings; give them with --inputs")
+    array = rng.normal(size=shape)
+    dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
+    return np.asarray(array.astype(dtype))
+
+
+def _read(path: Path, specs: list[Any]) -> list[Any]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path}: not an .npz file: {str(error).splitlines()[0]}") from error
+    names = [spec.name for spec in specs]
+    if all(name in arrays for name in names):
+        chosen = [arrays[name] for name in names]
+    elif len(arrays) == len(names):
+        chosen = list(arrays.values())
+    else:
+        raise UsageError(f"{path}: holds {sorted(arrays)}, the model's inputs are {names}")
+    for spec, array in zip(specs, chosen, strict=True):
+        fits = len(array.shape) == len(spec.shape) and all(
+            want in (None, have) for want, have in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise UsageError(f"{path}: input {spec.name!r} needs shape {spec.shape}, got {array.shape}")
+    return [a.astype(s.dtype) if "float" in s.dtype else a for a, s in zip(chosen, specs, strict=True)]
+
+
+@contextmanager
+def _progress(console: Any) -> Iterator[None]:
+    """Show a progress bar once the check has taken over a second."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tf_einsum_grad.gradcheck.check import PROGRESS
+
+    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TextColumn("comparisons"))
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("", total=None)
+    start = time.perf_counter()
+
+    def advance(done: int, total: int) -> None:
+        if time.perf_counter() - start > _PATIENCE:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    token = PROGRESS.set(advance)
+    try:
+        yield
+    finally:
+        PROGRESS.reset(token)
+        bar.stop()

@@ -1,0 +1,385 @@
+"""From what people pass to a `Problem`: calling conventions, names, the choice of leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, brief, flat_outputs
+from tf_einsum_grad.gradcheck.promote import differentiable
+
+
+def build_problem(
+    fn: Any, inputs: Any, *, variables: Any, wrt: Any, loss: Any, training: bool | None
+) -> Problem:
+    """Normalise a function and its inputs.
+
+    A tuple or list holds the positional arguments where the function takes that many; a dict whose
+    keys are parameter names holds keyword arguments; anything else, and a list or dict given to a
+    Keras model, is one argument.
+
+    Raises:
+        ValueError: nothing to differentiate, an unknown name, or a fn that cannot be called.
+    """
+    if not callable(fn):
+        raise ValueError(f"fn must be callable, got {type(fn).__name__}")
+    args, kwargs = _bind(fn, inputs)
+    if training is not None:
+        _require_training(fn)
+        kwargs["training"] = training
+    if isinstance(fn, keras.layers.Layer) and not fn.built:
+        fn(*args, **{**kwargs, "training": False})
+    named = list(_named(_argument_names(fn, args), args, kwargs))
+    flat = [value for _, _, value in named]
+    tensors, fixed = _split(flat)
+    structure = (args, kwargs)
+    loss_fn = _loss(loss)
+
+    def call_with(callee: Callable[..., Any], given: Tensors) -> list[tf.Tensor]:
+        it = iter(given)
+        filled = [next(it) if value is _TENSOR else value for value in fixed]
+        a, k = tf.nest.pack_sequence_as(structure, filled, expand_composites=True)
+        outputs = callee(*a, **k)
+        return flat_outputs(loss_fn(outputs) if loss_fn else outputs)
+
+    problem = Problem(
+        call=functools.partial(call_with, fn),
+        args=[t for t in tensors if t is not None],
+        leaves=[],
+        model=fn if isinstance(fn, keras.layers.Layer) else None,
+        call_with=call_with,
+    )
+    trace(problem, functools.partial(call_with, tf.function(fn)))
+    _choose_inputs(problem, named, tensors, wrt)
+    passed = [_unwrap(v) for v in fixed if _is_variable(v)]
+    _choose_variables(problem, fn, variables, passed)
+    if not problem.leaves:
+        raise ValueError("nothing to differentiate: no floating or complex input or variable")
+    if problem.concrete is not None and not problem.output_dtypes:
+        raise ValueError("nothing to differentiate: no floating or complex output")
+    return problem
+
+
+_MODULES = (tf.Module, keras.layers.Layer)
+_TENSOR: Any = object()  # marks the place of a tensor among the flattened inputs
+
+
+def _bind(fn: Any, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
+    layer = isinstance(fn, keras.layers.Layer)
+    if isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
+        return list(inputs), {}
+    if isinstance(inputs, list) and not layer and _accepts(fn, *inputs):
+        return list(inputs), {}
+    if isinstance(inputs, dict) and not isinstance(fn, keras.Model):
+        target = fn.call if layer else fn
+        if all(isinstance(key, str) for key in inputs) and _accepts(target, **inputs):
+            return [], dict(inputs)
+    return [inputs], {}
+
+
+def _signature(fn: Any) -> inspect.Signature | None:
+    if isinstance(fn, keras.layers.Layer):
+        fn = fn.call
+    try:
+        return inspect.signature(getattr(fn, "python_function", fn))
+    except (TypeError, ValueError):  # a builtin without a signature
+        return None
+
+
+def _accepts(fn: Any, *args: Any, **kwargs: Any) -> bool:
+    signature = _signature(fn)
+    if signature is None:
+        return not kwargs
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _require_training(fn: Any) -> None:
+    signature = _signature(fn)
+    if isinstance(fn, keras.layers.Layer) or signature is None:
+        return
+    kinds = [p.kind for p in signature.parameters.values()]
+    if "training" not in signature.parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise ValueError("training= was given, but fn takes no `training` argument")
+
+
+def _argument_names(fn: Any, args: Sequence[Any]) -> list[str]:
+    signature = _signature(fn)
+    names = []
+    if signature is not None:
+        plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = [name for name, p in signature.parameters.items() if p.kind in plain]
+    return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(len(args))]
+
+
+def _named(
+    names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield (top-level name, full name, value) in the order of tf.nest.flatten((args, kwargs))."""
+    for name, arg in [*zip(names, args, strict=True), *sorted(kwargs.items())]:
+        for path, value in _paths(name, arg):
+            yield name, path, value
+
+
+def _paths(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _paths(f"{name}[{key!r}]", value[key])
+    elif isinstance(value, (list, tuple)):
+        fields = getattr(value, "_fields", range(len(value)))
+        for key, item in zip(fields, value, strict=True):
+            yield from _paths(f"{name}.{key}" if isinstance(key, str) else f"{name}[{key}]", item)
+    else:
+        parts = tf.nest.flatten(value, expand_composites=True)
+        for i, part in enumerate(parts):
+            yield (f"{name}.component{i}" if len(parts) > 1 else name), part
+
+
+def _is_variable(value: Any) -> bool:
+    return isinstance(value, (tf.Variable, keras.Variable))
+
+
+def _split(flat: Sequence[Any]) -> tuple[list[tf.Tensor | None], list[Any]]:
+    """Separate what becomes a tensor from what is passed on as it is."""
+    tensors: list[tf.Tensor | None] = []
+    fixed: list[Any] = []
+    for value in flat:
+        if isinstance(value, keras.KerasTensor):
+            raise ValueError("inputs must be concrete values, got a symbolic KerasTensor")
+        as_is = value is None or isinstance(value, (bool, int, str)) or _is_variable(value)
+        if as_is or not (
+            tf.is_tensor(value)
+            or isinstance(value, (float, complex, np.ndarray, np.generic))
+            or hasattr(value, "__array__")
+        ):
+            tensors.append(None)
+            fixed.append(value)
+        else:
+            # A copy: were the same tensor passed twice, its two gradients would be one.
+            tensors.append(tf.identity(tf.convert_to_tensor(value)))
+            fixed.append(_TENSOR)
+    return tensors, fixed
+
+
+def _loss(loss: Any) -> Callable[[Any], Any] | None:
+    """A callable of the outputs, or (a Keras loss or its name, the targets)."""
+    if isinstance(loss, tuple):
+        function, targets = loss
+        function = keras.losses.get(function)
+        return lambda outputs: function(targets, outputs)
+    if loss is not None and not callable(loss):
+        raise ValueError("loss must be a function of the outputs, or (a Keras loss, targets)")
+    return loss  # type: ignore[no-any-return]
+
+
+def trace(problem: Problem, converted: Callable[[Tensors], list[tf.Tensor]] | None = None) -> None:
+    """Trace the function, with autograph (`converted`) only where that is needed."""
+    problem.traced = problem.traced or problem.call
+    for call in (problem.traced, converted):
+        if call is None:
+            return
+        try:
+            problem.concrete = tf.function(
+                lambda *args, call=call: [tf.identity(y) for y in call(args)], autograph=False
+            ).get_concrete_function(*problem.specs())
+        except tf.errors.OperatorNotAllowedInGraphError as error:
+            problem.untraceable = brief(error)
+            continue
+        except Exception as error:  # not traceable is a fact about the function, not a crash
+            problem.untraceable = brief(error)
+            return
+        problem.traced = call
+        problem.output_dtypes = [t.dtype for t in problem.concrete.outputs]
+        return
+
+
+def _choose_inputs(
+    problem: Problem,
+    named: Sequence[tuple[str, str, Any]],
+    tensors: Sequence[tf.Tensor | None],
+    wrt: Any,
+) -> None:
+    wanted = None if wrt is None else [wrt] if isinstance(wrt, (str, int)) else list(wrt)
+    roots = list(dict.fromkeys(root for root, _, _ in named))
+    names = [full for _, full, _ in named]
+    for choice in wanted or []:
+        known = (
+            -len(roots) <= choice < len(roots)
+            if isinstance(choice, int)
+            else any(fnmatch.fnmatchcase(n, choice) for n in [*names, *roots])
+        )
+        if not known:
+            raise ValueError(f"wrt names no input: {choice!r}; the inputs are {', '.join(names)}")
+    position = 0
+    for (root, full, value), tensor in zip(named, tensors, strict=True):
+        if tensor is None:
+            if isinstance(value, int):
+                problem.skipped.append(Leaf(full, (), tf.as_dtype(type(value))))
+            continue
+        leaf = Leaf(full, tuple(tensor.shape), tensor.dtype, position=position)
+        chosen = wanted is None or any(
+            roots[choice] == root
+            if isinstance(choice, int)
+            else fnmatch.fnmatchcase(full, choice) or fnmatch.fnmatchcase(root, choice)
+            for choice in wanted
+        )
+        keep = chosen and differentiable(tensor.dtype)
+        (problem.leaves if keep else problem.skipped).append(leaf)
+        position += 1
+
+
+def _choose_variables(problem: Problem, fn: Any, choice: Any, passed: list[tf.Variable]) -> None:
+    every, trainable = _find_variables(fn, problem)
+    every, trainable = _unique([*passed, *every]), _unique([*passed, *trainable])
+    names = _variable_names(fn, every)
+    problem.variables = _unique([*every, *_side_variables(fn)])
+    if choice is None:
+        chosen: list[tf.Variable] = []
+    elif isinstance(choice, str) and choice == "trainable":
+        chosen = trainable
+    elif isinstance(choice, str) and choice == "all":
+        chosen = every
+    else:
+        chosen = []
+        for item in [choice] if isinstance(choice, str) or _is_variable(choice) else choice:
+            if _is_variable(item):
+                chosen.append(_unwrap(item))
+                continue
+            matches = [v for v in every if fnmatch.fnmatchcase(names[id(v)], item)]
+            if not matches:
+                known = ", ".join(names[id(v)] for v in every) or "none"
+                raise ValueError(f"variables: nothing matches {item!r}; there are: {known}")
+            chosen += matches
+        problem.variables = _unique([*problem.variables, *chosen])
+    for v in _unique(chosen):
+        if differentiable(v.dtype):
+            name = names.get(id(v)) or v.name.removesuffix(":0")
+            problem.leaves.append(Leaf(name, tuple(v.shape), v.dtype, variable=v))
+
+
+def _find_variables(fn: Any, problem: Problem) -> tuple[list[tf.Variable], list[tf.Variable]]:
+    """All and the trainable variables: of the model, of what fn closes over, of its trace."""
+    every: list[Any] = []
+    trainable: list[Any] = []
+    owned: set[int] = set()
+    for holder in _holders(fn):
+        if _is_variable(holder):
+            every.append(holder)
+            trainable += [holder] if holder.trainable else []
+            continue
+        mine = holder.weights if isinstance(holder, keras.layers.Layer) else holder.variables
+        every += mine
+        trainable += holder.trainable_variables
+        owned.update(id(_unwrap(v)) for v in holder.variables)
+    traced = list(problem.concrete.graph.variables) if problem.concrete is not None else []
+    extra = [v for v in traced if id(v) not in owned]
+    known = {id(_unwrap(v)) for v in every}
+    every += [v for v in extra if id(v) not in known]
+    trainable += [v for v in extra if v.trainable]
+    return [_unwrap(v) for v in every], [_unwrap(v) for v in trainable]
+
+
+def _side_variables(fn: Any) -> list[tf.Variable]:
+    """State that a call may change but that has no gradient: seeds, metrics, optimizer slots."""
+    found: list[Any] = []
+    for holder in _holders(fn):
+        if not _is_variable(holder):
+            found += holder.variables
+            optimizer = getattr(holder, "optimizer", None)
+            slots = getattr(optimizer, "variables", [])
+            found += slots() if callable(slots) else slots
+    return [_unwrap(v) for v in found]
+
+
+def _holders(fn: Any) -> list[Any]:
+    """Variables and modules that fn is, is bound to, closes over, or names as globals."""
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+
+    def visit(thing: Any, depth: int) -> None:
+        if id(thing) in seen or depth > 4:
+            return
+        seen.add(id(thing))
+        if _is_variable(thing) or isinstance(thing, _MODULES):
+            found[id(thing)] = thing
+            if isinstance(thing, tf.Module):  # it does not see Keras layers inside
+                visit(list(vars(thing).values()), depth)
+        elif isinstance(thing, (list, tuple)) and len(thing) <= 1000:
+            for item in thing:
+                visit(item, depth + 1)
+        elif isinstance(thing, dict) and len(thing) <= 1000:
+            visit(list(thing.values()), depth + 1)
+        elif isinstance(thing, functools.partial):
+            visit([thing.func, thing.args, thing.keywords], depth + 1)
+        elif isinstance(thing, types.MethodType):
+            visit([thing.__self__, thing.__func__], depth)
+            visit(dict(getattr(thing.__self__, "__dict__", {})), depth)
+        elif isinstance(thing, types.FunctionType):
+            visit(list(_names_used(thing)), depth)
+        elif hasattr(thing, "python_function"):
+            visit(thing.python_function, depth)
+
+    visit(fn, 0)
+    return list(found.values())
+
+
+def _names_used(function: types.FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a name that is not bound yet
+            continue
+    yield from function.__defaults__ or ()
+    for name in sorted(_global_names(function.__code__)):
+        value = function.__globals__.get(name)
+        if _is_variable(value) or isinstance(value, (*_MODULES, types.FunctionType)):
+            yield value
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    nested = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return set(code.co_names).union(*map(_global_names, nested))
+
+
+def _unwrap(variable: Any) -> tf.Variable:
+    """The tf.Variable inside a Keras variable."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def _unique(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
+    return list({id(v): v for v in variables}.values())
+
+
+def _variable_names(fn: Any, variables: Sequence[tf.Variable]) -> dict[int, str]:
+    """Readable, unique names: Keras paths without the model's own name in front."""
+    paths: dict[int, str] = {}
+    for holder in _holders(fn):
+        if isinstance(holder, keras.layers.Layer):
+            prefix = f"{holder.name}/" if isinstance(holder, keras.Model) else ""
+            for v in holder.variables:
+                paths.setdefault(id(_unwrap(v)), v.path.removeprefix(prefix))
+        elif isinstance(holder, keras.Variable):
+            paths.setdefault(id(_unwrap(holder)), holder.path)
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for v in variables:
+        stem = name = paths.get(id(v)) or v.name.removesuffix(":0")
+        count = 1
+        while name in taken:
+            name, count = f"{stem}_{count}", count + 1
+        taken.add(name)
+        names[id(v)] = name
+    return names
+

@@ -1,0 +1,207 @@
+"""Directional derivatives by finite differences, with an error estimate and kink detection.
+
+Pure Python and NumPy: the function under test is a callable ``phi(h)``, the change of the
+checked scalar when the leaf moves by ``h`` along its direction, with ``phi(0) = 0``.
+
+The scheme is a geometric sequence of central differences ``D_k`` at ``h_k = h_0 / r**k`` with
+one Richardson step, ``(r^2 D_{k+1} - D_k) / (r^2 - 1)`` (L. F. Richardson, 1911; C. J. F. Ridders,
+"Accurate computation of F'(x) and F'(x)F''(x)", 1982, for choosing the step by the change from
+one step to the next). The rounding error of a central difference is modelled as
+``8 eps amplitude / h``, the amplitude being the size of the terms that the scalar is a sum of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+KINK = "kink"
+JUMP = "jump"
+_PERSISTENT = 3  # a kink must look the same at this many steps in a row
+_AGREEMENT = 0.2  # ... to this relative accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A derivative, an estimate of its error, the step behind it, and what spoils it if anything.
+
+    ``kink`` is "", "kink" (left and right derivatives differ) or "jump" (a discontinuity).
+    """
+
+    value: float
+    error: float
+    step: float
+    kink: str = ""
+    finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The geometric sequence of steps for a reference of machine precision ``eps``."""
+
+    first: float
+    ratio: float
+    count: int
+    start: int
+    eps: float
+
+    def __getitem__(self, k: int) -> float:
+        return self.first * self.ratio**-k
+
+
+def steps_for(eps: float) -> Steps:
+    """Return the steps that suit a reference computed with machine precision ``eps``.
+
+    The first try uses ``start`` and ``start + 1``; doubt widens it to all ``count`` steps. In
+    float64 the smallest step, 2**-36, resolves functions that wiggle a million times faster than
+    their inputs' size suggests.
+
+    >>> steps_for(2.2e-16)[2] == 2**-12
+    True
+    """
+    if eps < 1e-12:
+        return Steps(2.0**-6, 8.0, 11, 2, eps)
+    if eps < 1e-5:
+        return Steps(2.0**-2, 4.0, 6, 1, eps)
+    return Steps(2.0**-1, 2.0, 5, 0, eps)
+
+
+class Derivative:
+    """The derivative of ``phi`` at 0, refined on demand; every evaluation is kept.
+
+    Args:
+        phi: maps a step to the scalar's change; NaN and infinity mark steps outside the domain.
+        amplitude: size of the terms that the scalar sums, for the rounding error.
+        steps: from `steps_for`.
+
+    >>> import math
+    >>> d = Derivative(lambda h: math.sin(h), amplitude=1.0, steps=steps_for(2.2e-16))
+    >>> abs(d.first().value - 1) < 1e-9
+    True
+    """
+
+    def __init__(self, phi: Callable[[float], float], *, amplitude: float, steps: Steps) -> None:
+        self.phi = phi
+        self.amplitude = amplitude
+        self.steps = steps
+        self.samples: dict[int, tuple[float, float]] = {}
+        self._refined: Estimate | None = None
+
+    def first(self) -> Estimate:
+        """Return an estimate from two steps, that is, four evaluations.
+
+        A second difference that does not shrink with the step, as at a kink, is reported as
+        ``kink`` at once, so that the caller refines.
+        """
+        if self._refined is not None:
+            return self._refined
+        k = self.steps.start
+        self._sample(k + 2)
+        estimate = self._richardson(k)
+        return replace(estimate, kink=self._suspect(k))
+
+    def refine(self) -> Estimate:
+        """Return the best estimate over the steps.
+
+        It goes on past six steps only while the steps still disagree.
+        """
+        if self._refined is not None:
+            return self._refined
+        used = 0
+        best = Estimate(math.nan, math.inf, 0.0, finite=False)
+        for used in range(min(6, self.steps.count), self.steps.count + 1):
+            self._sample(used)
+            best = min(self._settled(used - 1), key=lambda e: e.error)
+            if best.error <= 1e-6 * abs(best.value) or best.error <= 1e3 * self.noise(0):
+                break
+        self._refined = replace(best, kink=self._classify(used))
+        return self._refined
+
+    def noise(self, k: int) -> float:
+        """Rounding error of the central difference at step k."""
+        return 8 * self.steps.eps * self.amplitude / self.steps[k]
+
+    def _sample(self, count: int) -> None:
+        for k in range(count):
+            wanted = k >= self.steps.start or count > self.steps.start + 2
+            if wanted and k not in self.samples:
+                h = self.steps[k]
+                self.samples[k] = self.phi(h), self.phi(-h)
+
+    def _central(self, k: int) -> float:
+        plus, minus = self.samples[k]
+        return (plus - minus) / (2 * self.steps[k])
+
+    def _richardson(self, k: int) -> Estimate:
+        square = self.steps.ratio**2
+        coarse, fine = self._central(k), self._central(k + 1)
+        value = (square * fine - coarse) / (square - 1)
+        if not math.isfinite(value):
+            return Estimate(math.nan, math.inf, self.steps[k + 1], finite=False)
+        return Estimate(value, abs(fine - coarse) + self.noise(k + 1), self.steps[k + 1])
+
+    def _settled(self, count: int) -> list[Estimate]:
+        """Extrapolations at all steps; where two in a row agree, that is their error."""
+        found = [self._richardson(k) for k in range(count)]
+        for k in range(1, count):
+            change = abs(found[k].value - found[k - 1].value) + self.noise(k + 1)
+            if change < found[k].error:
+                found[k] = replace(found[k], error=change)
+        return found
+
+    def _even(self, k: int) -> float:
+        """Forward minus backward difference: O(h) where smooth, constant at a kink."""
+        plus, minus = self.samples[k]
+        return (plus + minus) / self.steps[k]
+
+    def _significant(self, k: int) -> bool:
+        even = abs(self._even(k))
+        return even > 30 * self.noise(k) and even > 1e-5 * abs(self._central(k))
+
+    def _suspect(self, k: int) -> str:
+        """Kink, by two steps only: the even part shrank by much less than the step did."""
+        coarse, fine = abs(self._even(k)), abs(self._even(k + 1))
+        suspicious = self._significant(k + 1) and coarse < math.sqrt(self.steps.ratio) * fine
+        return KINK if suspicious else ""
+
+    def _classify(self, used: int) -> str:
+        """Kink or jump if the smallest steps all tell the same story.
+
+        Rounding errors also grow as 1/h, but do not agree with each other, as a jump does.
+        """
+        ks = [k for k in range(used) if all(map(math.isfinite, self.samples[k]))]
+        for end in range(len(ks), max(_PERSISTENT, len(ks) - 3) - 1, -1):
+            tail, rest = ks[end - _PERSISTENT : end], ks[end:]
+            if any(self._is_jump(tail, rest, sign) for sign in (1, -1)):
+                return JUMP
+            if self._is_kink(tail, rest):
+                return KINK
+        return ""
+
+    def _is_jump(self, tail: list[int], rest: list[int], sign: int) -> bool:
+        def size(k: int) -> float:
+            plus, minus = self.samples[k]
+            return plus + sign * minus
+
+        visible = 1e3 * self.steps.eps * self.amplitude
+        return (
+            abs(size(tail[-1])) > visible
+            and _agree([size(k) for k in tail])
+            and all(abs(size(k)) > abs(size(tail[-1])) / 2 for k in rest)
+        )
+
+    def _is_kink(self, tail: list[int], rest: list[int]) -> bool:
+        return (
+            all(map(self._significant, tail))
+            and _agree([self._even(k) for k in tail])
+            and all(
+                abs(self._even(k)) + 30 * self.noise(k) > abs(self._even(tail[-1])) / 2
+                for k in rest
+            )
+        )
+
+
+def _agree(values: list[float]) -> bool:
+    largest = max(map(abs, values))
+    return largest > 0 and max(values) - min(values) <= _AGREEMENT * largest

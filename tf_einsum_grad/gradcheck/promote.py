@@ -1,0 +1,369 @@
+"""Rewrite a traced TensorFlow graph to float64: the reference that numerics are run on.
+
+Every float16, bfloat16 and float32 in the GraphDef and its function library becomes float64, every
+complex64 complex128. Variables are replaced by float64 shadows. What has to stay native (random
+ops, so that they draw the same numbers; Python functions; ops without a float64 kernel) is wrapped
+in casts. `tf.stop_gradient` becomes a tape recorder (see `freeze`), so that straight-through
+estimators have the derivative that their author means.
+
+Control flow, calls and custom gradients need no special case: in a GraphDef they are attributes
+that name functions, and functions are rewritten by the same rules as the main graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from tf_einsum_grad.gradcheck import _private
+
+_WIDER = {
+    dtype.as_datatype_enum: wider.as_datatype_enum
+    for dtype, wider in [
+        (tf.float16, tf.float64),
+        (tf.bfloat16, tf.float64),
+        (tf.float32, tf.float64),
+        (tf.complex64, tf.complex128),
+    ]
+}
+# Draws depend on the dtype; Python code may insist on it.
+_NATIVE = re.compile("Random|Multinomial|TruncatedNormal|StatefulUniform|StatefulStandardNormal")
+_NATIVE_EXACTLY = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "Bitcast"})
+_VALUE_BLIND = frozenset({"RandomShuffle"})  # draws a permutation; the dtype does not matter
+PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+# A recorder inside is stateful, so the call must be too. Their attributes are the same.
+_STATEFUL = {
+    "StatelessWhile": "While",
+    "StatelessIf": "If",
+    "StatelessCase": "Case",
+    "PartitionedCall": "StatefulPartitionedCall",
+}
+_ASSIGNMENTS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
+_DROPPED_NODE_ATTRS = ("_gradient_op_type", "_XlaMustCompile", "_class")
+_DROPPED_FUNCTION_ATTRS = (
+    "api_implements",
+    "forward_function_name",
+    "backward_function_name",
+    "_XlaMustCompile",
+)
+_generations = itertools.count()
+
+
+class PromotionError(RuntimeError):
+    """The graph cannot be rewritten to float64; the message says why."""
+
+
+def differentiable(dtype: tf.DType) -> bool:
+    """Whether derivatives with respect to this dtype make sense.
+
+    >>> differentiable(tf.bfloat16), differentiable(tf.int32)
+    (True, False)
+    """
+    return bool(dtype.is_floating or dtype.is_complex)
+
+
+def wider(dtype: tf.DType) -> tf.DType:
+    """float64 for any narrower float, complex128 for complex64, others unchanged.
+
+    >>> wider(tf.bfloat16).name, wider(tf.int32).name
+    ('float64', 'int32')
+    """
+    return tf.as_dtype(_WIDER.get(dtype.as_datatype_enum, dtype.as_datatype_enum))
+
+
+def low_dtypes(concrete: Any) -> set[str]:
+    """Names of the dtypes narrower than float64 that a traced function computes in."""
+    graph_def = concrete.graph.as_graph_def()
+    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+    found = set()
+    for node in nodes:
+        for attr in node.attr.values():
+            found.update([attr.type, *attr.list.type] if node.op != "Const" else [])
+    return {tf.as_dtype(dtype).name for dtype in found & _WIDER.keys()}
+
+
+def draws(concrete: Any) -> bool:
+    """Whether a traced function holds random state that only a new global seed resets.
+
+    Python functions may, so they count.
+    """
+    graph_def = concrete.graph.as_graph_def()
+    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+    return any(
+        node.op in PYTHON_OPS or (_NATIVE.search(node.op) and not node.op.startswith("Stateless"))
+        for node in nodes
+    )
+
+
+@dataclass
+class Rewritten:
+    """A promoted GraphDef and what was found on the way."""
+
+    graph_def: Any
+    functions: list[Any]  # FunctionDefs, callees first
+    native_ops: set[str] = field(default_factory=set)  # whose values are cast on the way
+    lossy: bool = False  # whether a value that may be differentiated is rounded on the way
+    ops: set[str] = field(default_factory=set)
+    low_dtypes: set[int] = field(default_factory=set)
+
+
+def rewrite(
+    graph_def: Any,
+    recorder: Callable[[tf.DType, str], str] | None = None,
+    primal: frozenset[str] | None = None,
+) -> Rewritten:
+    """Promote a GraphDef, in place.
+
+    Args:
+        graph_def: as `tf.Graph.as_graph_def` returns it.
+        recorder: called for each stop_gradient to be frozen, with its (promoted) dtype and ""; and
+            for each value assigned to a variable, which TensorFlow does not differentiate through
+            either, with the name of the resource. Returns the token of the Python function to put
+            there. None freezes nothing.
+        primal: names of the main graph's nodes whose stop_gradients are frozen, together with
+            those in the functions that they call; None means all.
+
+    Raises:
+        PromotionError: for an op that is not known.
+    """
+    library = {f.signature.name: f for f in graph_def.library.function}
+    primal_nodes = [n for n in graph_def.node if primal is None or n.name in primal]
+    recorded = _reachable(primal_nodes, library)
+    result = Rewritten(graph_def, _callees_first(library))
+    suffix = f"__float64_{next(_generations)}"
+    body = _Body(library, suffix, result, recorder)
+    try:
+        body.rewrite(graph_def.node, lambda node: primal is None or node in primal)
+        for name, function in library.items():
+            body.rewrite_function(function, name in recorded)
+    except _private.Unavailable as error:
+        raise PromotionError(str(error)) from error
+    for function in library.values():
+        function.signature.name += suffix
+    del graph_def.library.gradient[:]
+    return result
+
+
+class _Body:
+    """Rewrites the nodes of the main graph or of one function."""
+
+    def __init__(
+        self,
+        library: dict[str, Any],
+        suffix: str,
+        result: Rewritten,
+        recorder: Callable[[tf.DType, str], str] | None,
+    ) -> None:
+        self.library, self.suffix = library, suffix
+        self.result, self.recorder = result, recorder
+
+    def rewrite_function(self, function: Any, recorded: bool) -> None:
+        for arg in [*function.signature.input_arg, *function.signature.output_arg]:
+            arg.type = _WIDER.get(arg.type, arg.type)
+        for attrs in function.arg_attr.values():
+            for attr in attrs.attr.values():
+                self._promote_attr(attr)
+        for name in _DROPPED_FUNCTION_ATTRS:
+            function.attr.pop(name, None)
+        function.signature.is_stateful = True
+        renamed = self.rewrite(function.node_def, lambda _: recorded, in_function=True)
+        for key, ref in list(function.ret.items()):
+            function.ret[key] = renamed.get(ref, ref)
+
+    def rewrite(
+        self, nodes: Any, recorded: Callable[[str], bool], in_function: bool = False
+    ) -> dict[str, str]:
+        """Rewrite nodes in place; return the references that now go through a cast."""
+        renamed: dict[str, str] = {}
+        downs: list[Any] = []  # casts to the native dtype, before a native op
+        ups: list[Any] = []  # and from it, after one
+        for node in nodes:
+            node.device = ""
+            for name in _DROPPED_NODE_ATTRS:
+                node.attr.pop(name, None)
+            if node.op in self.library:
+                node.op += self.suffix
+                self._promote_attrs(node)
+                continue
+            self.result.ops.add(node.op)
+            frozen = self.recorder is not None and recorded(node.name)
+            if node.op == "StopGradient" and frozen:
+                self._record(node)
+                continue
+            self._rewrite_node(node, renamed, downs, ups, in_function)
+            if node.op in _ASSIGNMENTS and frozen:
+                self._record_assigned(node, downs, in_function)
+        arguments = {f"^{node.name}" for node in nodes if node.op == "Placeholder"}
+        for node in itertools.chain(nodes, downs):
+            # Arguments are replaced on import, but a control dependency on one would stay.
+            kept = [renamed.get(ref, ref) for ref in node.input if ref not in arguments]
+            del node.input[:]
+            node.input.extend(kept)
+        nodes.extend(downs + ups)
+        return renamed
+
+    def _record(self, node: Any, resource: str = "") -> None:
+        dtype = wider(tf.as_dtype(node.attr["T"].type))
+        if not differentiable(dtype):
+            return
+        node.op = "PyFunc"
+        token = self.recorder(dtype, resource)  # type: ignore[misc]
+        del node.attr["T"]
+        node.attr["token"].s = token.encode()
+        for key in ("Tin", "Tout"):
+            node.attr[key].list.type.append(dtype.as_datatype_enum)
+
+    def _record_assigned(self, node: Any, added: list[Any], in_function: bool) -> None:
+        """Put a recorder in front of the value that a variable is assigned."""
+        if not differentiable(tf.as_dtype(node.attr["dtype"].type)):
+            return
+        resource = "" if in_function or node.op != "AssignVariableOp" else node.input[0]
+        identity = type(node)(name=f"{node.name}__assigned", op="Identity", input=[node.input[1]])
+        identity.attr["T"].type = node.attr["dtype"].type
+        self._record(identity, resource.removesuffix(":0"))
+        node.input[1] = f"{identity.name}:output:0" if in_function else identity.name
+        added.append(identity)
+
+    def _rewrite_node(
+        self,
+        node: Any,
+        renamed: dict[str, str],
+        downs: list[Any],
+        ups: list[Any],
+        in_function: bool,
+    ) -> None:
+        definition = _private.op_def(node.op)
+        inputs, outputs = definition.input_arg, definition.output_arg
+        old_inputs, old_outputs = _arg_types(inputs, node), _arg_types(outputs, node)
+        self.result.low_dtypes.update(
+            t for _, _, t in old_inputs + old_outputs if t in _WIDER and node.op != "Const"
+        )
+        if not _stays_native(node):
+            self._promote_attrs(node)
+            node.op = _STATEFUL.get(node.op, node.op)
+        rounded = False
+        # Whatever is still narrow (all of a native op, a fixed dtype elsewhere) is cast.
+        for i, (_, _, new) in enumerate(_arg_types(inputs, node)):
+            wanted = _WIDER.get(old_inputs[i][2], old_inputs[i][2])
+            if wanted != new:
+                name = f"{node.name}__down{i}"
+                downs.append(_cast(type(node), name, node.input[i], wanted, new))
+                node.input[i] = f"{name}:y:0" if in_function else name
+                self.result.native_ops.add(node.op)
+                rounded = True
+        for i, (arg, k, new) in enumerate(_arg_types(outputs, node)):
+            wanted = _WIDER.get(old_outputs[i][2], old_outputs[i][2])
+            if wanted != new:
+                name = f"{node.name}__up{i}"
+                ref = f"{node.name}:{arg}:{k}" if in_function else f"{node.name}:{i}"
+                read = ref if in_function or i else node.name
+                ups.append(_cast(type(node), name, read, new, wanted))
+                renamed[ref] = renamed[read] = f"{name}:y:0" if in_function else name
+                self.result.native_ops.add(node.op)
+                # Random ops whose parameters are fixed draw the same numbers; all others round.
+                self.result.lossy |= rounded or not _NATIVE.search(node.op)
+
+    def _promote_attrs(self, node: Any) -> None:
+        for attr in node.attr.values():
+            self._promote_attr(attr)
+
+    def _promote_attr(self, attr: Any) -> None:
+        kind = attr.WhichOneof("value")
+        if kind == "type":
+            attr.type = _WIDER.get(attr.type, attr.type)
+        elif kind == "tensor" and attr.tensor.dtype in _WIDER:
+            dtype = tf.as_dtype(_WIDER[attr.tensor.dtype]).as_numpy_dtype
+            array = tf.make_ndarray(attr.tensor)
+            attr.tensor.CopyFrom(tf.make_tensor_proto(array.astype(dtype), shape=array.shape))
+        elif kind == "func":
+            self._rename(attr.func)
+        elif kind == "list":
+            for i, dtype in enumerate(attr.list.type):
+                attr.list.type[i] = _WIDER.get(dtype, dtype)
+            for func in attr.list.func:
+                self._rename(func)
+
+    def _rename(self, func: Any) -> None:
+        if func.name in self.library:
+            func.name += self.suffix
+        for attr in func.attr.values():
+            self._promote_attr(attr)
+
+
+def _arg_types(args: Any, node: Any) -> list[tuple[str, int, int]]:
+    """Expand an OpDef's arguments for one node: (argument, position in it, dtype) for each tensor.
+
+    References (`Ref` dtypes of TensorFlow 1) are 100 above the plain dtype and left alone.
+    """
+    types = []
+    for arg in args:
+        if arg.type_list_attr:
+            dtypes = list(node.attr[arg.type_list_attr].list.type)
+        else:
+            dtype = arg.type or node.attr[arg.type_attr].type
+            dtypes = [dtype] * (node.attr[arg.number_attr].i if arg.number_attr else 1)
+        types += [(arg.name, k, dtype) for k, dtype in enumerate(dtypes)]
+    return types
+
+
+def _stays_native(node: Any) -> bool:
+    if node.op in _NATIVE_EXACTLY:
+        return True
+    if _NATIVE.search(node.op) and node.op not in _VALUE_BLIND:
+        return True
+    wanted = {
+        key: _WIDER.get(attr.type, attr.type)
+        for key, attr in node.attr.items()
+        if attr.WhichOneof("value") == "type"
+    }
+    constraints = _private.cpu_constraints(node.op)
+    return constraints is not None and not any(
+        all(wanted[key] in allowed for key, allowed in kernel.items() if key in wanted and allowed)
+        for kernel in constraints
+    )
+
+
+def _cast(node_type: Any, name: str, ref: str, source: int, target: int) -> Any:
+    node = node_type(name=name, op="Cast", input=[ref])
+    node.attr["SrcT"].type, node.attr["DstT"].type = source, target
+    node.attr["Truncate"].b = False
+    return node
+
+
+def _callees_first(library: dict[str, Any]) -> list[Any]:
+    """Order functions so that each comes after those that it calls."""
+    ordered: dict[str, Any] = {}
+
+    def visit(name: str) -> None:
+        if name not in ordered:
+            for callee in sorted(_called(library[name].node_def, library) - {name}):
+                visit(callee)
+            ordered[name] = library[name]
+
+    for name in library:
+        visit(name)
+    return list(ordered.values())
+
+
+def _reachable(nodes: Iterable[Any], library: dict[str, Any]) -> set[str]:
+    """Names of the functions that these nodes call, directly or not."""
+    found: set[str] = set()
+    todo = _called(nodes, library)
+    while todo:
+        found |= todo
+        todo = set().union(*(_called(library[f].node_def, library) for f in todo)) - found
+    return found
+
+
+def _called(nodes: Iterable[Any], library: dict[str, Any]) -> set[str]:
+    names: set[str] = set()
+    for node in nodes:
+        names.add(node.op)
+        for attr in node.attr.values():
+            names.update([attr.func.name], (f.name for f in attr.list.func))
+    return names & library.keys()

@@ -1,0 +1,74 @@
+"""Leave no trace: variables, seeds and dtype policies are afterwards what they were before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.gradcheck import _private
+
+
+class StateGuard:
+    """Snapshots state on entry, restores it on exit, also when the body raises.
+
+    Args:
+        variables: snapshotted at once; `watch` adds more, as they are found.
+        seed: the global seed for every evaluation, where `reseed` is set.
+    """
+
+    def __init__(self, variables: Iterable[tf.Variable] = (), seed: int = 0) -> None:
+        self.seed = seed
+        self.reseed = True  # clears TensorFlow's kernel caches: only where something draws
+        self._saved: dict[int, tuple[tf.Variable, np.ndarray[Any, Any]]] = {}
+        self.watch(variables)
+
+    def __enter__(self) -> StateGuard:
+        self._seeds = _private.seed_state()
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()
+        self._policy, self._floatx = keras.config.dtype_policy(), keras.config.floatx()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.restore_variables()
+        _private.restore_seed_state(self._seeds)
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        if keras.config.floatx() != self._floatx:
+            keras.config.set_floatx(self._floatx)
+        if keras.config.dtype_policy() != self._policy:
+            keras.config.set_dtype_policy(self._policy)
+
+    def watch(self, variables: Iterable[tf.Variable]) -> None:
+        """Snapshot variables that are not yet snapshotted."""
+        for variable in variables:
+            if id(variable) not in self._saved:
+                self._saved[id(variable)] = variable, variable.numpy()
+
+    def base(self, variable: tf.Variable) -> np.ndarray[Any, Any]:
+        """The value that the variable had when it was first seen."""
+        return self._saved[id(variable)][1]
+
+    def reset(self) -> None:
+        """Make the next evaluation start where every other one did."""
+        self.restore_variables()
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        if self.reseed:
+            tf.random.set_seed(self.seed)
+
+    def restore_variables(self) -> None:
+        """Assign every watched variable its value at the snapshot."""
+        for variable, value in self._saved.values():
+            variable.assign(value)
