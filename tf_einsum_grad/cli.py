@@ -60,11 +60,17 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds; default: 5")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     explain = commands.add_parser("explain", help="explain an equation, its gradients and cost")
-    explain.add_argument("equation")
+    explain.add_argument("equation", metavar="EQUATION")
     explain.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
     explain.add_argument("--dtype", default="float32")
     explain.add_argument("--json", action="store_true", help="print JSON instead of text")
     explain.set_defaults(run=_explain)
+    # Here, since these modules read shapes as this one does.
+    from tf_einsum_grad import check_equation
+    from tf_einsum_grad.benchmark import cli as benchmark_cli
+
+    check_equation.add_parser(commands)
+    benchmark_cli.add_parser(commands)
     return parser
 
 

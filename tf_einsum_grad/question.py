@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -16,7 +16,10 @@ from rich.table import Table
 from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import expand_ellipses, parse_equation
 from tf_einsum_grad.explain import explain
-from tf_einsum_grad.render import show_bytes, show_shape
+from tf_einsum_grad.render import operand_name, show_bytes, show_shape
+
+if TYPE_CHECKING:
+    from tf_einsum_grad.benchmark.workers import Worker
 
 __all__ = ["answer"]
 
@@ -38,6 +41,8 @@ class _Comparison:
     against_numbers: tuple[float, ...]
     ours: float
     native: float
+    ours_bytes: int
+    native_bytes: int
 
     @property
     def right(self) -> bool:
@@ -66,14 +71,25 @@ def answer(equation: str, shapes: Shapes, repeats: int) -> int:
         )
     console.print(str(explain(equation, *fitting)), markup=False, soft_wrap=True)
     console.print("\n[bold]Does it hold? On real tensors, float32:")
-    with console.status("importing TensorFlow"):
+    with console.status("importing TensorFlow") as status:
         import tensorflow as tf
-    comparisons = []
-    for device in tf.config.list_logical_devices():
-        if device.device_type in ("CPU", "GPU"):
-            with console.status("") as status, tf.device(device.name):
-                comparisons.append(_compare(device.name, equation, fitting, repeats, status.update))
+
+        from tf_einsum_grad.benchmark.memory import start_memory_worker
+
+        with start_memory_worker() as worker:
+            comparisons = []
+            for device in tf.config.list_logical_devices():
+                if device.device_type in ("CPU", "GPU"):
+                    with tf.device(device.name):
+                        comparisons.append(
+                            _compare(device.name, equation, fitting, repeats, worker, status.update)
+                        )
     console.print(_table(comparisons, len(shapes)))
+    console.print(
+        "\nErrors are relative: to the largest element of TensorFlow's gradient, and for the "
+        "directional\nderivative to what it sums. Times are medians of forward and backward in a "
+        "tf.function, in turn."
+    )
     wrong = [c.device for c in comparisons if not c.right]
     if wrong:
         console.print(f"[bold red]The gradients are WRONG on {', '.join(wrong)}.")
@@ -111,10 +127,17 @@ def _fit_memory(equation: str, shapes: Shapes) -> Shapes:
 
 
 def _compare(
-    device: str, equation: str, shapes: Shapes, repeats: int, say: Callable[[str], Any]
+    device: str,
+    equation: str,
+    shapes: Shapes,
+    repeats: int,
+    worker: Worker,
+    say: Callable[[str], Any],
 ) -> _Comparison:
     import tensorflow as tf
 
+    from tf_einsum_grad.benchmark.memory import measure_memory
+    from tf_einsum_grad.benchmark.workloads import Workload
     from tf_einsum_grad.ops import einsum
 
     name = device.removeprefix("/device:")
@@ -146,12 +169,18 @@ def _compare(
             # The sum waits for the device; it is a millionth of the work.
             float(tf.reduce_sum(function(cotangent, *operands)[-1]))
             times[key].append(time.perf_counter() - start)
+    say(f"{name}: peak memory")
+    (memory,) = measure_memory(
+        Workload("question", "question", equation, shapes, "float32"), ("graph",), worker
+    )
     return _Comparison(
         name,
         against_native,
         against_numbers,
         statistics.median(times["ours"]),
         statistics.median(times["native"]),
+        memory.ours,
+        memory.native,
     )
 
 
@@ -198,23 +227,33 @@ def _directional_error(
 
 
 def _table(comparisons: Sequence[_Comparison], n: int) -> Table:
-    table = Table(title="forward and backward, median", title_justify="left")
-    for heading in ("device", "gradient", "against TensorFlow", "against float64"):
-        table.add_column(heading, justify="right" if "against" in heading else "left")
-    for heading in ("native", "ours", "ratio"):
+    """Errors of each gradient on each device, then what both cost."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("device", "gradient"):
+        table.add_column(heading)
+    for heading in ("against TensorFlow", "against float64", "", "native", "ours", "ratio"):
         table.add_column(heading, justify="right")
     for c in comparisons:
-        for k in range(n):
-            timing = (
-                (f"{c.native * 1e3:.1f} ms", f"{c.ours * 1e3:.1f} ms", f"{c.native / c.ours:.2f}x")
-                if k == 0
-                else ("", "", "")
-            )
-            table.add_row(
-                c.device if k == 0 else "",
-                f"dL/d{chr(ord('A') + k)}",
-                f"{c.against_native[k]:.1e}",
-                f"{c.against_numbers[k]:.1e}",
-                *timing,
-            )
+        cost = [
+            ("time", f"{c.native * 1e3:.0f} ms", f"{c.ours * 1e3:.0f} ms", c.native / c.ours),
+            (
+                "peak memory",
+                show_bytes(c.native_bytes),
+                show_bytes(c.ours_bytes),
+                c.native_bytes / c.ours_bytes,
+            ),
+        ]
+        for k in range(max(n, len(cost))):
+            errors = ("", "", "")
+            if k < n:
+                errors = (
+                    f"dL/d{operand_name(k)}",
+                    f"{c.against_native[k]:.1e}",
+                    f"{c.against_numbers[k]:.1e}",
+                )
+            figures = ("", "", "", "")
+            if k < len(cost):
+                *named, ratio = cost[k]
+                figures = (*named, f"{ratio:.2f}x")
+            table.add_row(c.device if k == 0 else "", *errors, *figures)
     return table

@@ -76,7 +76,8 @@ class Exact:
             return [tf.identity(tf.convert_to_tensor(t)) for t in present]
 
         tail = [
-            tf.zeros(y.shape, dtype) for y, dtype in zip(outputs, problem.output_dtypes, strict=True)
+            tf.zeros(y.shape, dtype)
+            for y, dtype in zip(outputs, problem.output_dtypes, strict=True)
         ]
         extended = dataclasses.replace(problem, args=[*problem.args, *tail])
         try:

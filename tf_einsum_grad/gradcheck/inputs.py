@@ -382,4 +382,3 @@ def _variable_names(fn: Any, variables: Sequence[tf.Variable]) -> dict[int, str]
         taken.add(name)
         names[id(v)] = name
     return names
-

@@ -16,7 +16,14 @@ from tf_einsum_grad.gradcheck.analytic import (
     VariantError,
 )
 from tf_einsum_grad.gradcheck.candidates import Candidates
-from tf_einsum_grad.gradcheck.directions import Array, cotangent, direction, representable, rms, signs
+from tf_einsum_grad.gradcheck.directions import (
+    Array,
+    cotangent,
+    direction,
+    representable,
+    rms,
+    signs,
+)
 from tf_einsum_grad.gradcheck.exact import Exact
 from tf_einsum_grad.gradcheck.localise import Element
 from tf_einsum_grad.gradcheck.numeric import JUMP, Derivative, Estimate, steps_for
@@ -231,7 +238,9 @@ class Judge:
     def _nearby(self, base: Point, findings: list[Finding]) -> list[Finding]:
         """Replace findings at kinks by what is found at points next to them."""
         for _ in range(_NEARBY_POINTS):
-            kinky = {(f.variant, f.leaf) for f in findings if f.status in (Status.KINK, Status.JUMP)}
+            kinky = {
+                (f.variant, f.leaf) for f in findings if f.status in (Status.KINK, Status.JUMP)
+            }
             if not kinky:
                 break
             kinks = {(f.variant, f.leaf): f.kink for f in findings if f.kink}

@@ -222,4 +222,3 @@ class Native:
         self.guard.reset()
         self.problem.assign(values)
         return [wide(y) for y in self.forward(self.problem.native_args(values))]
-

@@ -31,7 +31,9 @@ def second_order(problem: Problem, first: Judge) -> Problem:
         for v, d in zip(cotangents, problem.output_dtypes, strict=True)
     ]
     leaves = [
-        Leaf(f"cotangent[{i}]" if len(extra) > 1 else "cotangent", tuple(v.shape), v.dtype, count + i)
+        Leaf(
+            f"cotangent[{i}]" if len(extra) > 1 else "cotangent", tuple(v.shape), v.dtype, count + i
+        )
         for i, v in enumerate(extra)
     ]
     result = dataclasses.replace(
