@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         PathError,
         SizeError,
     )
-    from tf_einsum_grad.explain import Explanation, explain
+    from tf_einsum_grad.explanation import Explanation, explain
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
     from tf_einsum_grad.report import einsum_path
@@ -33,13 +33,13 @@ __version__ = "0.1.0"
 _HOME = {
     "EinsumError": "errors",
     "EquationError": "errors",
-    "Explanation": "explain",
+    "Explanation": "explanation",
     "OperandError": "errors",
     "PathError": "errors",
     "SizeError": "errors",
     "einsum": "ops",
     "einsum_path": "report",
-    "explain": "explain",
+    "explain": "explanation",
     "gradient_equations": "equation",
     "install": "installation",
     "installed": "installation",

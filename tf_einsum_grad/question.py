@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import expand_ellipses, parse_equation
-from tf_einsum_grad.explain import explain
+from tf_einsum_grad.explanation import explain
 from tf_einsum_grad.render import show_bytes, show_shape
 
 __all__ = ["answer"]
