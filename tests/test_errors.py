@@ -159,7 +159,7 @@ PATHS = [
     ((*THREE, {"optimize": ("nonsense", 10)}), "got 'nonsense'"),
     ((*THREE, {"optimize": ("greedy", "much")}), "(name, memory limit)"),
     ((*THREE, {"optimize": lambda *_: [(0, 7)]}), "positions below 3, got (0, 7)"),
-    ((*THREE, {"optimize": lambda *_: None}), "optimiser"),
+    ((*THREE, {"optimize": lambda *_: None}), "a list of tuples of operand positions, got None"),
 ]
 CALLS = [
     pytest.param(arguments, kind, message, id=f"{kind.__name__}: {message[:60]}")
@@ -194,9 +194,9 @@ def test_message_in_eager_and_graph(arguments, kind, message):
         tf.function(lambda: call(arguments), jit_compile=True, autograph=False)()
     assert message in str(eager.value)
     assert type(eager.value) is type(graph.value) is type(compiled.value) is kind
-    without_addresses = [re.sub("0x[0-9a-f]+", "", str(e.value)) for e in (eager, graph, compiled)]
     if kind is not OperandError:  # which may show the tensor, and that has another name in a graph
-        assert len(set(without_addresses)) == 1
+        varying = re.compile("0x[0-9a-f]+|(Eager|Symbolic)Tensor")
+        assert len({varying.sub("", str(error.value)) for error in (eager, graph, compiled)}) == 1
 
 
 def test_there_are_enough():
@@ -269,7 +269,7 @@ def test_mismatch_at_run_time(equation, shapes, label, sizes):
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         unknown(equation, shapes)(*operands)
     message = str(error.value)
-    assert f"{equation!r} requires one size for label {label!r}" in message
+    assert f"einsum {equation} requires one size for label {label};" in message
     assert all(re.search(rf"\b{size}\b", message.partition("have sizes")[2]) for size in sizes)
 
 
@@ -295,9 +295,9 @@ def test_mismatch_in_a_gradient(compiled):
 @pytest.mark.parametrize(
     ("equation", "specs", "shapes", "message"),
     [
-        ("ij->ji", [None], [(2, 3, 4)], "rank"),
+        ("ij->ji", [None], [(2, 3, 4)], "requires_rank_2_for_operand_0"),
         ("...ij->ij", [None], [(3,)], "rank"),
-        ("i...,i->...", [None, [None]], [(2, 3), (4,)], "label 'i'"),
+        ("i...,i->...", [None, [None]], [(2, 3), (4,)], "for label i;"),
         ("...i,...i->", [None, None], [(2, 3), (4, 3)], "Incompatible shapes|'...'"),
     ],
 )
