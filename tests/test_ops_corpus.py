@@ -20,7 +20,7 @@ def first_order(case: Case, operands, cotangent, directions):
     for x, g in zip(operands, gradients, strict=True):
         assert g.dtype == x.dtype
         assert g.shape.rank == x.shape.rank or x.shape.rank is None
-    if all(x.shape.is_fully_defined() for x in operands):
+    if all(x.shape.is_fully_defined() for x in (*operands, cotangent)):
         assert value.shape == cotangent.shape
         assert [g.shape for g in gradients] == [x.shape for x in operands]
     return {"value": value, "gradients": gradients}
@@ -36,7 +36,7 @@ def all_orders(case: Case, operands, cotangent, directions):
     second = tape.gradient(projection, operands, unconnected_gradients="zero")
     with tf.autodiff.ForwardAccumulator(operands, directions) as accumulator:
         jvp = accumulator.jvp(einsum(case.equation, *operands, **case.kwargs))
-    if all(x.shape.is_fully_defined() for x in operands):
+    if all(x.shape.is_fully_defined() for x in (*operands, cotangent)):
         assert jvp.shape == cotangent.shape
         assert [s.shape for s in second] == [x.shape for x in operands]
     return {**results, "second order": second, "jvp": jvp}
@@ -72,11 +72,11 @@ def test_eager(case):
 
 # In graphs each mode takes a slice of the corpus: tracing and compiling take longer than running.
 GRAPH_SLICES = (
-    (STATIC, 1, 4),
-    (UNKNOWN_DIMS, 0, 2),
-    (UNKNOWN_RANK, 3, 4),
-    (XLA, 2, 8),
-    (XLA_UNKNOWN_DIMS, 5, 8),
+    (STATIC, 1, 5),
+    (UNKNOWN_DIMS, 0, 3),
+    (UNKNOWN_RANK, 3, 9),
+    (XLA, 2, 13),
+    (XLA_UNKNOWN_DIMS, 5, 13),
 )
 
 
@@ -88,4 +88,4 @@ def test_graph(mode, start, step, family):
 
 @pytest.mark.parametrize("mode", [mode for mode, _, _ in GRAPH_SLICES], ids=str)
 def test_graph_to_second_order(mode):
-    check(CORPUS[3::30], mode, all_orders)
+    check(CORPUS[7::100], mode, all_orders)

@@ -11,8 +11,9 @@ seconds that importing TensorFlow takes.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tf_einsum_grad._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tf_einsum_grad.equation import gradient_equations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         PathError,
         SizeError,
     )
-    from tf_einsum_grad.explain import Explanation, explain
+    from tf_einsum_grad.explanation import Explanation, explain
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
     from tf_einsum_grad.report import einsum_path
@@ -33,13 +34,13 @@ __version__ = "0.1.0"
 _HOME = {
     "EinsumError": "errors",
     "EquationError": "errors",
-    "Explanation": "explain",
+    "Explanation": "explanation",
     "OperandError": "errors",
     "PathError": "errors",
     "SizeError": "errors",
     "einsum": "ops",
     "einsum_path": "report",
-    "explain": "explain",
+    "explain": "explanation",
     "gradient_equations": "equation",
     "install": "installation",
     "installed": "installation",
@@ -64,13 +65,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

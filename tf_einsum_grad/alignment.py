@@ -80,9 +80,10 @@ def _require(text: str, label: str, k: int, got: Any, size: Any, equal: bool) ->
     fits = tf.equal(got, size)
     if not equal:
         fits = tf.logical_or(fits, tf.equal(got, 1))
+    # Without quotation marks, which the op would print with backslashes.
     message = (
-        f"einsum {text!r} requires one size for label {label!r}; operand {k} and what it is "
-        "contracted with have sizes"
+        f"einsum {text} requires one size for label {label}; operand {k} and what it is contracted "
+        "with have sizes"
     )
     # XLA evaluates both shapes when it compiles, and refuses to reshape where they differ.
     name = f"einsum_requires_one_size_for_label_{_ascii(label)}_in_operand_{k}"
@@ -108,14 +109,20 @@ def give_ranks(
         operands, and the dimensions that were, as an int32 vector for `split_ellipsis`.
     """
     ranked = [
-        tf.ensure_shape(x, [None] * len(subscripts))
+        _ensure_rank(x, len(subscripts), k)
         if x.shape.rank is None and ELLIPSIS not in subscripts
         else x
-        for x, subscripts in zip(operands, equation.inputs, strict=True)
+        for k, (x, subscripts) in enumerate(zip(operands, equation.inputs, strict=True))
     ]
     if all(x.shape.rank is not None for x in ranked):
         return None, ranked, None
     return _merge_ellipses(equation, ranked)
+
+
+def _ensure_rank(x: tf.Tensor, rank: int, k: int) -> tf.Tensor:
+    # The shape is checked, not the tensor: forward mode cannot follow tf.ensure_shape of a tensor.
+    name = f"einsum_requires_rank_{rank}_for_operand_{k}"
+    return tf.reshape(x, tf.ensure_shape(tf.shape(x), [rank], name=name))
 
 
 def _merge_ellipses(

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_equation(arguments: argparse.Namespace) -> int:
-    from tf_einsum_grad.explain import explain
+    from tf_einsum_grad.explanation import explain
 
     equation = arguments.target
     explain(equation, *arguments.shapes, dtype=arguments.dtype)  # bad shapes end here

@@ -77,7 +77,7 @@ def _build_parser() -> argparse.ArgumentParser:
 def _explain(arguments: argparse.Namespace) -> int:
     import json
 
-    from tf_einsum_grad.explain import explain
+    from tf_einsum_grad.explanation import explain
 
     explanation = explain(arguments.equation, *arguments.shapes, dtype=arguments.dtype)
     print(json.dumps(explanation.to_dict(), indent=2) if arguments.json else explanation)

@@ -12,6 +12,10 @@ __all__ = ["EinsumError", "EquationError", "OperandError", "PathError", "SizeErr
 class EinsumError(ValueError):
     """Anything that is wrong with a call of `einsum`; the kinds below say what."""
 
+    # AutoGraph rebuilds an error, with the user's lines in its message, only if its constructor is
+    # this very function; what has another becomes a StagingError, which is no ValueError.
+    __init__ = Exception.__init__
+
 
 class EquationError(EinsumError):
     """The equation (or the sublists) cannot be read, or asks for something that has no meaning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -37,19 +38,23 @@ def hashable_optimize(optimize: Optimize) -> Optimize:
         optimize = optimize[1:]
     elif isinstance(optimize[0], str):
         return tuple(optimize)
+    return _read_path(optimize)
+
+
+def _read_path(path: Any) -> Path:
     try:
-        return tuple(tuple(_position(position) for position in step) for step in optimize)
+        return tuple(tuple(_position(position) for position in step) for step in path)
     except TypeError as error:
         raise PathError(
             "einsum requires a contraction path to be a list of tuples of operand positions, got "
-            f"{optimize!r}"
+            f"{path!r}"
         ) from error
 
 
 def _position(position: SupportsIndex) -> int:
     if isinstance(position, bool):
         raise TypeError("a bool is not a position")
-    return position.__index__()
+    return operator.index(position)
 
 
 def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize) -> Path:
@@ -71,20 +76,19 @@ def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize)
         return _left_to_right(n)
     if isinstance(optimize, tuple) and not (optimize and isinstance(optimize[0], str)):
         return _check_path(optimize, equation)
+    optimizer, limit = _optimizer(optimize)
     if n <= 2:
-        _optimizer(optimize)
         return _left_to_right(n)
-    name, limit = optimize if isinstance(optimize, tuple) else (optimize, None)
     known = [size for size in sizes.values() if size is not None]
     unknown = max([UNKNOWN_SIZE, *known])
     sizes_for_path = {label: unknown if s is None else max(s, 1) for label, s in sizes.items()}
-    path = _optimizer(name)(
+    path = optimizer(
         [frozenset(subscripts) for subscripts in equation.inputs],
         frozenset(equation.output),
         sizes_for_path,
         limit,
     )
-    return _check_path(tuple(tuple(step) for step in path), equation)
+    return _check_path(_read_path(path), equation)
 
 
 def _left_to_right(n: int) -> Path:
@@ -92,22 +96,25 @@ def _left_to_right(n: int) -> Path:
     return ((0,),) if n == 1 else ((0, 1), *((0, n - k - 1) for k in range(1, n - 1)))
 
 
-def _optimizer(optimize: Optimize) -> Callable[..., Any]:
-    optimizer: Callable[..., Any]
+def _optimizer(optimize: Optimize) -> tuple[Callable[..., Any], int | None]:
+    """An optimiser and its memory limit, from a name, a name with a limit, or the optimiser."""
     if callable(optimize):
-        optimizer = optimize
-        return optimizer
-    name = optimize[0] if isinstance(optimize, tuple) else optimize
-    if isinstance(optimize, tuple) and len(optimize) != 2:
+        return optimize, None
+    name, limit = (*optimize, None)[:2] if isinstance(optimize, tuple) else (optimize, None)
+    if isinstance(optimize, tuple) and (len(optimize) != 2 or not _is_limit(limit)):
         raise PathError(
             "einsum requires optimize to be (name, memory limit) where it is a tuple that starts "
             f"with a name, got {optimize!r}"
         )
     try:
-        optimizer = opt_einsum.paths.get_path_fn(name)
+        return opt_einsum.paths.get_path_fn(name), limit
     except KeyError as error:
         raise PathError(f"einsum requires the name of an optimiser, got {name!r}") from error
-    return optimizer
+
+
+def _is_limit(limit: object) -> bool:
+    """A number of elements (NumPy's documentation has floats), or None for no limit."""
+    return limit is None or (isinstance(limit, int | float) and limit > 0)
 
 
 def _check_path(path: Path, equation: Equation) -> Path:

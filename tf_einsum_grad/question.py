@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import expand_ellipses, parse_equation
-from tf_einsum_grad.explain import explain
+from tf_einsum_grad.explanation import explain
 from tf_einsum_grad.render import operand_name, show_bytes, show_shape
 
 if TYPE_CHECKING:
@@ -84,12 +84,9 @@ def answer(equation: str, shapes: Shapes, repeats: int) -> int:
                         comparisons.append(
                             _compare(device.name, equation, fitting, repeats, worker, status.update)
                         )
-    console.print(_table(comparisons, len(shapes)))
-    console.print(
-        "\nErrors are relative: to the largest element of TensorFlow's gradient, and for the "
-        "directional\nderivative to what it sums. Times are medians of forward and backward in a "
-        "tf.function, in turn."
-    )
+    console.print(_errors_table(comparisons))
+    console.print("(errors relative to the largest element, and to what the derivative sums)\n")
+    console.print(_costs_table(comparisons))
     wrong = [c.device for c in comparisons if not c.right]
     if wrong:
         console.print(f"[bold red]The gradients are WRONG on {', '.join(wrong)}.")
@@ -226,34 +223,27 @@ def _directional_error(
     return float(tf.abs(tf.reduce_sum(products) - numeric) / tf.norm(products))
 
 
-def _table(comparisons: Sequence[_Comparison], n: int) -> Table:
-    """Errors of each gradient on each device, then what both cost."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("device", "gradient"):
-        table.add_column(heading)
-    for heading in ("against TensorFlow", "against float64", "", "native", "ours", "ratio"):
-        table.add_column(heading, justify="right")
+def _errors_table(comparisons: Sequence[_Comparison]) -> Table:
+    table = _table("device", "gradient", "against TensorFlow's", "against float64")
     for c in comparisons:
-        cost = [
-            ("time", f"{c.native * 1e3:.0f} ms", f"{c.ours * 1e3:.0f} ms", c.native / c.ours),
-            (
-                "peak memory",
-                show_bytes(c.native_bytes),
-                show_bytes(c.ours_bytes),
-                c.native_bytes / c.ours_bytes,
-            ),
-        ]
-        for k in range(max(n, len(cost))):
-            errors = ("", "", "")
-            if k < n:
-                errors = (
-                    f"dL/d{operand_name(k)}",
-                    f"{c.against_native[k]:.1e}",
-                    f"{c.against_numbers[k]:.1e}",
-                )
-            figures = ("", "", "", "")
-            if k < len(cost):
-                *named, ratio = cost[k]
-                figures = (*named, f"{ratio:.2f}x")
-            table.add_row(c.device if k == 0 else "", *errors, *figures)
+        for k, errors in enumerate(zip(c.against_native, c.against_numbers, strict=True)):
+            device = c.device if k == 0 else ""
+            table.add_row(device, f"dL/d{operand_name(k)}", *(f"{error:.1e}" for error in errors))
+    return table
+
+
+def _costs_table(comparisons: Sequence[_Comparison]) -> Table:
+    table = _table("device", "forward and backward", "native", "ours", "ratio")
+    for c in comparisons:
+        times = (f"{seconds * 1e3:.0f} ms" for seconds in (c.native, c.ours))
+        table.add_row(c.device, "time, median", *times, f"{c.native / c.ours:.2f}x")
+        peaks = map(show_bytes, (c.native_bytes, c.ours_bytes))
+        table.add_row("", "peak memory", *peaks, f"{c.native_bytes / c.ours_bytes:.2f}x")
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="bold")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if position > 1 else "left", no_wrap=True)
     return table

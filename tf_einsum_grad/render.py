@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tf_einsum_grad.cost import UNKNOWN_SIZE
 
 if TYPE_CHECKING:
-    from tf_einsum_grad.explain import Explanation, Gradient, Work
+    from tf_einsum_grad.explanation import Explanation, Gradient, Work
     from tf_einsum_grad.sizes import Shape
 
 __all__ = ["operand_name", "show_bytes", "show_flops", "show_shape", "to_html", "to_text"]

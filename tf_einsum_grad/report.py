@@ -7,7 +7,7 @@ from typing import Any
 from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import expand_ellipses, parse_equation
 from tf_einsum_grad.errors import EquationError
-from tf_einsum_grad.explain import read_shape
+from tf_einsum_grad.explanation import read_shape
 from tf_einsum_grad.path import Optimize
 from tf_einsum_grad.plan import Plan, Step, make_plan
 from tf_einsum_grad.recipe import DotDimensions

@@ -12,8 +12,9 @@ wrong with its arguments, without the seconds that importing TensorFlow takes.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tf_einsum_grad._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tf_einsum_grad.benchmark.report import Report
@@ -32,7 +33,4 @@ _HOME = {
 __all__ = ["Report", "ResultMismatch", "Workload", "compare", "load_workloads", "run_suite"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

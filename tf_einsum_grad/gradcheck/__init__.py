@@ -5,9 +5,25 @@
 True
 """
 
-from tf_einsum_grad.gradcheck.check import assert_gradients, check_gradients
-from tf_einsum_grad.gradcheck.report import GradientCheckError, GradientReport, LeafReport
-from tf_einsum_grad.gradcheck.statuses import Status
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tf_einsum_grad._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tf_einsum_grad.gradcheck.check import assert_gradients, check_gradients
+    from tf_einsum_grad.gradcheck.report import GradientCheckError, GradientReport, LeafReport
+    from tf_einsum_grad.gradcheck.statuses import Status
+
+_HOME = {
+    "GradientCheckError": "report",
+    "GradientReport": "report",
+    "LeafReport": "report",
+    "Status": "statuses",
+    "assert_gradients": "check",
+    "check_gradients": "check",
+}
 
 __all__ = [
     "GradientCheckError",
@@ -17,3 +33,5 @@ __all__ = [
     "assert_gradients",
     "check_gradients",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
