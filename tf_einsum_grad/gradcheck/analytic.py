@@ -229,4 +229,3 @@ def _checked(leaf: Leaf, gradient: Any) -> tuple[Array | None, str]:
     if dense.shape != leaf.shape:
         return None, f"its shape is {dense.shape}, the leaf's is {leaf.shape}"
     return dense, defect
-

@@ -186,8 +186,12 @@ def _read(path: Path, specs: list[Any]) -> list[Any]:
             want in (None, have) for want, have in zip(spec.shape, array.shape, strict=True)
         )
         if not fits:
-            raise UsageError(f"{path}: input {spec.name!r} needs shape {spec.shape}, got {array.shape}")
-    return [a.astype(s.dtype) if "float" in s.dtype else a for a, s in zip(chosen, specs, strict=True)]
+            raise UsageError(
+                f"{path}: input {spec.name!r} needs shape {spec.shape}, got {array.shape}"
+            )
+    return [
+        a.astype(s.dtype) if "float" in s.dtype else a for a, s in zip(chosen, specs, strict=True)
+    ]
 
 
 @contextmanager

@@ -115,7 +115,9 @@ def _ignores_cotangent(at: Comparison, leaf: int) -> str:
     except (BackwardError, VariantError):
         return ""
     if gradient is not None and np.any(gradient != 0):
-        return "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
+        return (
+            "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
+        )
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import functools
 import inspect
@@ -382,4 +381,3 @@ def _variable_names(fn: Any, variables: Sequence[tf.Variable]) -> dict[int, str]
         taken.add(name)
         names[id(v)] = name
     return names
-

@@ -56,7 +56,9 @@ class Problem:
     concrete: Any = None  # the traced forward pass, or why there is none:
     untraceable: str = ""
     output_dtypes: list[tf.DType] = dataclasses.field(default_factory=list)
-    output_leaves: list[int] = dataclasses.field(default_factory=list)  # second order: whose gradient
+    output_leaves: list[int] = dataclasses.field(
+        default_factory=list
+    )  # second order: whose gradient
     primal: frozenset[str] | None = None  # traced nodes whose stop_gradients mean "a constant"
 
     def base(self) -> list[Array]:
@@ -109,5 +111,5 @@ def brief(error: BaseException) -> str:
     """The kind of an error and the line of its message that says most, without colours."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines()]
-    telling = [line for line in lines if line and line != "in user code:" and "File \"" not in line]
+    telling = [line for line in lines if line and line != "in user code:" and 'File "' not in line]
     return f"{type(error).__name__}: {telling[0][:200] if telling else ''}".rstrip(": ")
