@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -31,7 +31,7 @@ def _context() -> Any:
         raise Unavailable("tensorflow.python.eager.context is missing") from error
 
 
-@lru_cache(maxsize=None)
+@cache
 def op_def(name: str) -> Any:
     """Return the OpDef of an op; raise Unavailable if it or the registry is unknown."""
     try:
@@ -45,7 +45,7 @@ def op_def(name: str) -> Any:
     return definition
 
 
-@lru_cache(maxsize=None)
+@cache
 def cpu_constraints(name: str) -> tuple[dict[str, frozenset[int]], ...] | None:
     """Return, for each CPU kernel of an op, the dtypes that it allows per attribute.
 

@@ -13,7 +13,7 @@ from tf_einsum_grad.gradcheck.clone import Clone
 from tf_einsum_grad.gradcheck.directions import Array, wide
 from tf_einsum_grad.gradcheck.precision import EPS
 from tf_einsum_grad.gradcheck.problem import Problem, brief
-from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
+from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes, seed_as_eager
 from tf_einsum_grad.gradcheck.reference import Native, Promoted, Reference
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -32,6 +32,9 @@ class Candidates:
         self._references: dict[str, Reference | None] = {}
         self._at: dict[str, int] = {}
         self._extra = 0
+        self._implicit_seeds = problem.concrete is not None and seed_as_eager(
+            problem.concrete.graph.as_graph_def(), guard.seed
+        )
         self._repeated: dict[tuple[str, int], bool] = {}
         names = [] if problem.concrete is None else low_dtypes(problem.concrete)
         self._graph_eps = max((EPS[n] for n in names if n in EPS), default=0.0)
@@ -148,9 +151,14 @@ class Candidates:
 
     def _names(self, variant: Variant) -> list[str]:
         native = f"native:{variant.name}"
+        promote = "promote:eager" if self.seeded_eagerly(variant) else "promote"
         if self.choice == "auto":
-            return ["promote", "clone", native]
-        return [native if self.choice == "native" else self.choice]
+            return [promote, "clone", native]
+        return [{"native": native, "promote": promote}.get(self.choice, self.choice)]
+
+    def seeded_eagerly(self, variant: Variant) -> bool:
+        """Whether eager mode would draw other numbers than the trace."""
+        return self._implicit_seeds and variant.name in ("eager", "forward")
 
     def _get(self, name: str, variant: Variant) -> Reference | None:
         if name not in self._references:
@@ -173,8 +181,14 @@ class Candidates:
             if problem.concrete is None:
                 raise PromotionError(f"the function cannot be traced: {problem.untraceable}")
             built = Promoted(
-                problem, self.guard, problem.concrete, freeze=self.freeze, primal=problem.primal
+                problem,
+                self.guard,
+                problem.concrete,
+                freeze=self.freeze,
+                primal=problem.primal,
+                eager=name == "promote:eager",
             )
+            built.name = name
             built.rebase(problem.base())  # kernels are only found when they run
         except (PromotionError, tf.errors.OpError) as error:
             why = str(error) if isinstance(error, PromotionError) else brief(error)

@@ -18,7 +18,7 @@ import numpy as np
 from tf_einsum_grad.gradcheck.analytic import VARIANTS
 from tf_einsum_grad.gradcheck.explain import explain, hints
 from tf_einsum_grad.gradcheck.inputs import build_problem
-from tf_einsum_grad.gradcheck.judge import Finding, Judge, Options
+from tf_einsum_grad.gradcheck.judge import Asymmetry, Finding, Judge, Options
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem
 from tf_einsum_grad.gradcheck.promote import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
@@ -163,6 +163,7 @@ class _Run:
         try:
             findings = judge.run(self.variants)
             explained = explain(judge, findings, localise=self.localise)
+            found = judge.symmetry() if order == 2 else []
         finally:
             judge.close()
         self.evaluations += judge.evaluations
@@ -173,13 +174,23 @@ class _Run:
         self.leaves += [_leaf_report(problem.leaves[f.leaf], f, order) for f in explained]
         for name in self.variants:
             self.statuses[name] += [f.status for f in findings if f.variant == name]
+        for result in found:
+            self.statuses[result.variant].append(result.status)
+            if not result.status.passed:
+                self.leaves.append(_symmetry_report(result))
         self.hints += hints(judge, explained)
         return judge
 
     def report(self, name: str, seconds: float) -> GradientReport:
-        """Merge the orders: one report per leaf, the worst."""
+        """Merge the orders: one report per leaf, the worst.
+
+        What second order adds (cotangents, the symmetry) is shown only if it did not pass.
+        """
         merged: dict[str, LeafReport] = {}
+        own = {leaf.name for leaf in self.problem.leaves}
         for leaf in self.leaves:
+            if leaf.name not in own and leaf.status.passed:
+                continue
             kept = merged.get(leaf.name)
             if kept is None or worst([leaf.status, kept.status]) != kept.status:
                 merged[leaf.name] = leaf
@@ -200,6 +211,24 @@ class _Run:
             hints=tuple(self.hints),
             name=name,
         )
+
+
+def _symmetry_report(found: Asymmetry) -> LeafReport:
+    error = abs(found.uhw - found.whu)
+    return LeafReport(
+        name="symmetry of the second derivative",
+        shape=(),
+        dtype="",
+        status=found.status,
+        analytic=found.uhw,
+        numeric=found.whu,
+        abs_error=error,
+        rel_error=error / found.scale if found.scale > 0 else float("nan"),
+        tolerance=found.tolerance,
+        cause="u'Hw and w'Hu differ: the gradient is not the gradient of anything",
+        variant=found.variant,
+        order=2,
+    )
 
 
 def _leaf_report(leaf: Leaf, finding: Finding, order: int) -> LeafReport:

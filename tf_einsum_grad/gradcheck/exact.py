@@ -20,8 +20,8 @@ from tf_einsum_grad.gradcheck.state import StateGuard
 class Exact:
     """Built when first needed; where it cannot be built, `backward` returns None."""
 
-    def __init__(self, problem: Problem, guard: StateGuard) -> None:
-        self.problem, self.guard = problem, guard
+    def __init__(self, problem: Problem, guard: StateGuard, eager: bool) -> None:
+        self.problem, self.guard, self.eager = problem, guard, eager
         self._connected: list[bool] = []
         self._promoted: Promoted | None = None
         self._tried = False
@@ -84,7 +84,9 @@ class Exact:
             concrete: Any = tf.function(flat, autograph=False).get_concrete_function(
                 *extended.specs()
             )
-            self._promoted = Promoted(extended, self.guard, concrete, freeze=False)
+            self._promoted = Promoted(
+                extended, self.guard, concrete, freeze=False, eager=self.eager
+            )
             self.guard.watch(concrete.graph.variables)
             self._promoted.rebase(problem.base())
         except (PromotionError, BackwardError, tf.errors.OpError):

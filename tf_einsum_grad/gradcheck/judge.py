@@ -30,6 +30,7 @@ from tf_einsum_grad.gradcheck.numeric import JUMP, Derivative, Estimate, steps_f
 from tf_einsum_grad.gradcheck.precision import EPS, RTOL
 from tf_einsum_grad.gradcheck.problem import Problem
 from tf_einsum_grad.gradcheck.reference import Reference
+from tf_einsum_grad.gradcheck.second import asymmetry
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.statuses import Status
 
@@ -74,6 +75,21 @@ class Finding:
     elements: tuple[Element, ...] = ()
     ratio: float | None = None
     where: Comparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asymmetry:
+    """u'Hw and w'Hu in one variant."""
+
+    variant: str
+    uhw: float
+    whu: float
+    scale: float
+    tolerance: float
+
+    @property
+    def status(self) -> Status:
+        return Status.PASS if abs(self.uhw - self.whu) <= self.tolerance else Status.FAIL
 
 
 @dataclass
@@ -133,15 +149,15 @@ class Judge:
         self.rng = np.random.default_rng([options.seed, order])
         self.variants: dict[str, Variant] = {}
         self.reference_names: set[str] = set()
-        self._exact: Exact | None = None
+        self._exact: dict[bool, Exact] = {}
         self._done = self._total = 0
+        self._base_passes: dict[tuple[str, int], Backward] = {}
         self._narrowed: set[tuple[int, int, int]] = set()
 
     @property
     def evaluations(self) -> int:
         """Forward evaluations so far."""
-        exact = self._exact.evaluations if self._exact else 0
-        return self.candidates.evaluations + exact
+        return self.candidates.evaluations + sum(e.evaluations for e in self._exact.values())
 
     @property
     def passes(self) -> int:
@@ -151,8 +167,8 @@ class Judge:
     def close(self) -> None:
         """Release the rewritten graphs."""
         self.candidates.close()
-        if self._exact:
-            self._exact.close()
+        for exact in self._exact.values():
+            exact.close()
 
     def run(self, names: Sequence[str]) -> list[Finding]:
         """Check every leaf in every variant and direction; then again next to kinks."""
@@ -185,29 +201,18 @@ class Judge:
             self.candidates.move_to(reference, point)
             return _change(cotangents, reference.outputs(moved), base)
 
-        amplitude = self._amplitude(point, reference, number)
+        amplitude = _amplitude(cotangents, base)
         found = Derivative(phi, amplitude=amplitude, steps=steps_for(reference.eps))
         if u is None:
             point.derivatives[key] = found
         return found
 
-    def _amplitude(self, point: Point, reference: Reference, number: int) -> float:
-        parts = zip(point.cotangents[number], point.outputs[reference.name], strict=True)
-        finite = [np.where(np.isfinite(y), v * y, 0) for v, y in parts]
-        return float(np.sqrt(sum(np.linalg.norm(np.ravel(p)) ** 2 for p in finite)))
-
     def _point(self, values: list[Array]) -> Point:
         """Draw cotangents and directions at a point."""
         point = Point(values)
         outputs = self.candidates.first_outputs(point, next(iter(self.variants.values())))
-        dtypes = self.problem.output_dtypes
         for _ in range(self.options.n_directions):
-            point.cotangents.append(
-                [
-                    cotangent(self.rng, y, d.as_numpy_dtype, half=d.size == 2)
-                    for y, d in zip(outputs, dtypes, strict=True)
-                ]
-            )
+            point.cotangents.append(self._cotangents(outputs))
             point.directions.append(
                 [
                     direction(self.rng, x, leaf.dtype.as_numpy_dtype)
@@ -215,6 +220,12 @@ class Judge:
                 ]
             )
         return point
+
+    def _cotangents(self, outputs: Sequence[Array]) -> list[Array]:
+        return [
+            cotangent(self.rng, y, d.as_numpy_dtype, half=d.size == 2)
+            for y, d in zip(outputs, self.problem.output_dtypes, strict=True)
+        ]
 
     def _at(self, point: Point, wanted: set[tuple[str, int]]) -> list[Finding]:
         findings = []
@@ -234,6 +245,39 @@ class Judge:
                     self._done += 1
                     self.progress(min(self._done, self._total), self._total)
         return findings
+
+    def symmetry(self) -> list[Asymmetry]:
+        """Second order: whether u'Hw = w'Hu, for each reverse variant."""
+        point, found = self.base_point, []
+        if len(point.cotangents) == 1:
+            point.cotangents.append(self._cotangents(next(iter(point.outputs.values()))))
+        us, ws = point.cotangents[:2]
+        eps = max(self.candidates.eps(i) for i in range(len(self.problem.leaves)))
+        rtol = RTOL[eps] if self.options.rtol is None else self.options.rtol
+        outputs = next(iter(point.outputs.values()))
+        amplitude = _amplitude(us, outputs) + _amplitude(ws, outputs)
+        for name, variant in self.variants.items():
+            if name == "forward":
+                continue
+            try:
+                hu, hw = (self._base_pass(variant, number) for number in (0, 1))
+                uhw, whu, scale = asymmetry(self.problem, us, ws, hu, hw)
+                tolerance = 10 * rtol * scale + _allowance(eps) * amplitude
+                if abs(uhw - whu) > tolerance:
+                    moved = self._moved_outputs(point, variant, 0)
+                    shaken = asymmetry(self.problem, us, ws, moved, hw)[1]
+                    tolerance += _NOISE_FACTOR * abs(shaken - whu)
+            except (BackwardError, VariantError):
+                continue  # already reported, for every leaf
+            found.append(Asymmetry(name, uhw, whu, scale, tolerance))
+        return found
+
+    def _base_pass(self, variant: Variant, number: int) -> Backward:
+        key = variant.name, number
+        if key not in self._base_passes:
+            point = self.base_point
+            self._base_passes[key] = variant.backward(point.values, point.cotangents[number])
+        return self._base_passes[key]
 
     def _nearby(self, base: Point, findings: list[Finding]) -> list[Finding]:
         """Replace findings at kinks by what is found at points next to them."""
@@ -277,6 +321,8 @@ class Judge:
         except BackwardError as error:
             why = f"the backward pass raised {error}"
             return all_leaves(Status.FAIL, why)  # type: ignore[return-value]
+        if point is self.base_point:
+            self._base_passes[variant.name, number] = backward
         if any(np.isnan(y).any() for y in backward.outputs):
             why = "the function itself gives NaN here"
             return all_leaves(Status.NONFINITE, why)  # type: ignore[return-value]
@@ -309,7 +355,8 @@ class Judge:
             )
         eps = self.candidates.eps(leaf)
         rtol = RTOL[eps] if self.options.rtol is None else self.options.rtol
-        amplitude = self._amplitude(at.point, at.reference, at.number)
+        outputs = self.candidates.move_to(at.reference, at.point)
+        amplitude = _amplitude(at.point.cotangents[at.number], outputs)
         derivative = at.numeric(leaf)
         estimate = derivative.first()
         near = abs(estimate.value - analytic) <= rtol * scale + 10 * estimate.error
@@ -415,24 +462,25 @@ class Judge:
         right, estimate, _, tolerance = self._exactly(at, gradients, leaf, rtol, amplitude)
         if not abs(right - estimate.value) <= tolerance:
             return 0.0
-        assert self._exact is not None
         args = at.variant.prepare(at.point.values)
         dtypes = self.problem.output_dtypes
         narrow = [
             tf.constant(v.astype(d.as_numpy_dtype), d)
             for v, d in zip(at.point.cotangents[at.number], dtypes, strict=True)
         ]
-        native = self._exact.native([*args, *narrow]).directional(leaf, at.u(leaf))
+        exact = self._exact[self.candidates.seeded_eagerly(at.variant)]
+        native = exact.native([*args, *narrow]).directional(leaf, at.u(leaf))
         return 4 * abs(native - right) if np.isfinite(native) else 0.0
 
     def _in_float64(self, at: Comparison) -> Backward | None:
         if not at.reference.name.startswith("promote") or isinstance(at.backward, ForwardMode):
             return None
-        if self._exact is None:
-            self._exact = Exact(self.problem, self.guard)
-        self.candidates.move_to(at.reference, at.point)
-        outputs = at.point.outputs[at.reference.name]
-        return self._exact.backward(at.point.values, at.point.cotangents[at.number], outputs)
+        eager = self.candidates.seeded_eagerly(at.variant)
+        if eager not in self._exact:
+            self._exact[eager] = Exact(self.problem, self.guard, eager)
+        outputs = self.candidates.move_to(at.reference, at.point)
+        cotangents = at.point.cotangents[at.number]
+        return self._exact[eager].backward(at.point.values, cotangents, outputs)
 
     def _moved_outputs(self, at_point: Point, variant: Variant, number: int = 0) -> Backward:
         """The backward pass with every leaf moved by about an ulp of the narrowest dtype."""
@@ -475,6 +523,12 @@ class Judge:
             for key in [k for k in at.point.derivatives if k[1:] == (at.number, leaf)]:
                 del at.point.derivatives[key]
         return self._compare(at, leaf)
+
+
+def _amplitude(cotangents: Sequence[Array], outputs: Sequence[Array]) -> float:
+    """||v * y||, the size of the terms that the checked scalar sums."""
+    finite = [np.where(np.isfinite(y), v * y, 0) for v, y in zip(cotangents, outputs, strict=True)]
+    return float(np.sqrt(sum(np.linalg.norm(np.ravel(part)) ** 2 for part in finite)))
 
 
 def _allowance(eps: float) -> float:

@@ -142,12 +142,15 @@ class Derivative:
         return Estimate(value, abs(fine - coarse) + self.noise(k + 1), self.steps[k + 1])
 
     def _settled(self, count: int) -> list[Estimate]:
-        """Extrapolations at all steps; where two in a row agree, that is their error."""
+        """Extrapolations at all steps; where two in a row agree, that is their error.
+
+        With the few steps of a low-precision reference, two may agree by chance.
+        """
         found = [self._richardson(k) for k in range(count)]
+        choose = min if self.steps.eps < 1e-12 else max
         for k in range(1, count):
             change = abs(found[k].value - found[k - 1].value) + self.noise(k + 1)
-            if change < found[k].error:
-                found[k] = replace(found[k], error=change)
+            found[k] = replace(found[k], error=choose(change, found[k].error))
         return found
 
     def _even(self, k: int) -> float:

@@ -13,6 +13,7 @@ that name functions, and functions are rewritten by the same rules as the main g
 from __future__ import annotations
 
 import itertools
+import random
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ _DROPPED_FUNCTION_ATTRS = (
     "backward_function_name",
     "_XlaMustCompile",
 )
+_LARGEST_SEED = 2**31 - 1
 _generations = itertools.count()
 
 
@@ -98,6 +100,23 @@ def draws(concrete: Any) -> bool:
         node.op in PYTHON_OPS or (_NATIVE.search(node.op) and not node.op.startswith("Stateless"))
         for node in nodes
     )
+
+
+def seed_as_eager(graph_def: Any, seed: int) -> bool:
+    """Give the main graph's random ops the seeds that they would have in eager mode.
+
+    Without a seed of its own, an op gets its number within the graph, but in eager mode the next
+    draw of a generator that `tf.random.set_seed` seeds. Returns whether any op was concerned; if
+    TensorFlow ever does this differently, values differ and another reference is used.
+    """
+    draws, number = random.Random(seed), 0
+    for node in graph_def.node:
+        if "seed2" not in node.attr or node.attr["seed"].i != seed:
+            continue
+        if node.attr["seed2"].i == (number or (0 if seed else _LARGEST_SEED)):
+            number += 1
+            node.attr["seed2"].i = draws.randint(0, _LARGEST_SEED) % _LARGEST_SEED
+    return number > 0
 
 
 @dataclass

@@ -16,9 +16,15 @@ import tensorflow as tf
 from tf_einsum_grad.gradcheck import _private
 from tf_einsum_grad.gradcheck.directions import Array, wide
 from tf_einsum_grad.gradcheck.freeze import Recorder
-from tf_einsum_grad.gradcheck.problem import Problem, brief
 from tf_einsum_grad.gradcheck.precision import EPS
-from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, rewrite, wider
+from tf_einsum_grad.gradcheck.problem import Problem, brief
+from tf_einsum_grad.gradcheck.promote import (
+    PYTHON_OPS,
+    PromotionError,
+    rewrite,
+    seed_as_eager,
+    wider,
+)
 from tf_einsum_grad.gradcheck.state import StateGuard
 
 _WRITES = re.compile("Assign|ResourceApply|ResourceSparseApply|ResourceScatter|Rng|Stateful(U|S)")
@@ -56,11 +62,15 @@ class PromotedFunction:
         *,
         freeze: bool = False,
         primal: frozenset[str] | None = None,
+        eager_seed: int | None = None,
     ) -> None:
         self.recorder = Recorder() if freeze else None
         try:
             token = self.recorder.token if self.recorder else None
-            self.rewritten = rewrite(concrete.graph.as_graph_def(), token, primal)
+            graph_def = concrete.graph.as_graph_def()
+            if eager_seed is not None:
+                seed_as_eager(graph_def, eager_seed)
+            self.rewritten = rewrite(graph_def, token, primal)
             self._names = [f.signature.name for f in self.rewritten.functions]
             _private.register_functions(self.rewritten.functions)
             self.shadows: dict[int, tf.Variable] = {}
@@ -138,10 +148,16 @@ class Promoted:
         *,
         freeze: bool,
         primal: frozenset[str] | None = None,
+        eager: bool = False,
     ) -> None:
         self.problem, self.guard, self.evaluations = problem, guard, 0
         self.function = PromotedFunction(
-            concrete, len(problem.args), problem.variables, freeze=freeze, primal=primal
+            concrete,
+            len(problem.args),
+            problem.variables,
+            freeze=freeze,
+            primal=primal,
+            eager_seed=guard.seed if eager else None,
         )
         found = self.function.rewritten
         self.native_ops = frozenset(found.native_ops)

@@ -7,15 +7,40 @@ forward is wrong by itself (tensorflow issue 127753).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad.gradcheck.analytic import Backward
+from tf_einsum_grad.gradcheck.directions import Array, inner
 from tf_einsum_grad.gradcheck.inputs import trace
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors
 
 if TYPE_CHECKING:
     from tf_einsum_grad.gradcheck.judge import Judge
+
+
+def asymmetry(
+    problem: Problem, u: Sequence[Array], w: Sequence[Array], hu: Backward, hw: Backward
+) -> tuple[float, float, float]:
+    """Return u'Hw, w'Hu and ||.||, the scale that their difference is relative to.
+
+    H is the second derivative of <v, f>; u and w are cotangents of the gradients, and hu and hw the
+    backward passes for them. H is symmetric, whatever f is.
+    """
+    uhw = whu = square = 0.0
+    for k, leaf in enumerate(problem.output_leaves):
+        for a, b, sign in ((u[k], hw.gradients[leaf], 1), (w[k], hu.gradients[leaf], -1)):
+            if b is None:
+                continue
+            square += float(np.linalg.norm(np.ravel(a * b))) ** 2
+            if sign == 1:
+                uhw += inner(a, b)
+            else:
+                whu += inner(a, b)
+    return uhw, whu, float(np.sqrt(square))
 
 
 def second_order(problem: Problem, first: Judge) -> Problem:
