@@ -59,7 +59,9 @@ def test_a_gradient_is_the_same_graph_with_another_answer():
 def test_the_swap_shows_the_gradient_equation(equation, operand):
     ax = draw_swap(equation, operand)
     assert ax.get_title().endswith(teg.gradient_equations(equation)[operand])
-    tiles = [t for t in _texts(ax) if t and t not in (",", "→") and t[0] not in "ABY" and "/" not in t]
+    tiles = [
+        t for t in _texts(ax) if t and t not in (",", "→") and t[0] not in "ABY" and "/" not in t
+    ]
     both = equation + teg.gradient_equations(equation)[operand]
     assert len(tiles) == len(both.replace("...", ".").replace("->", "").replace(",", ""))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tf_einsum_grad._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tf_einsum_grad import benchmark, gradcheck, keras
     from tf_einsum_grad.equation import gradient_equations
     from tf_einsum_grad.errors import (
         EinsumError,
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
         SizeError,
     )
     from tf_einsum_grad.explanation import Explanation, explain
+    from tf_einsum_grad.gradcheck import (
+        GradientCheckError,
+        GradientReport,
+        assert_gradients,
+        check_gradients,
+    )
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
     from tf_einsum_grad.report import einsum_path
@@ -35,15 +42,22 @@ _HOME = {
     "EinsumError": "errors",
     "EquationError": "errors",
     "Explanation": "explanation",
+    "GradientCheckError": "gradcheck",
+    "GradientReport": "gradcheck",
     "OperandError": "errors",
     "PathError": "errors",
     "SizeError": "errors",
+    "assert_gradients": "gradcheck",
+    "benchmark": "benchmark",
+    "check_gradients": "gradcheck",
     "einsum": "ops",
     "einsum_path": "report",
     "explain": "explanation",
+    "gradcheck": "gradcheck",
     "gradient_equations": "equation",
     "install": "installation",
     "installed": "installation",
+    "keras": "keras",
     "uninstall": "installation",
 }
 
@@ -51,16 +65,23 @@ __all__ = [
     "EinsumError",
     "EquationError",
     "Explanation",
+    "GradientCheckError",
+    "GradientReport",
     "OperandError",
     "PathError",
     "SizeError",
     "__version__",
+    "assert_gradients",
+    "benchmark",
+    "check_gradients",
     "einsum",
     "einsum_path",
     "explain",
+    "gradcheck",
     "gradient_equations",
     "install",
     "installed",
+    "keras",
     "uninstall",
 ]
 

@@ -21,7 +21,7 @@ def lazy_names(
 
     Args:
         package: its `__name__`.
-        homes: each public name with the submodule that it is in.
+        homes: each public name with the submodule that it is in, or is.
 
     Example:
         >>> __getattr__, __dir__ = lazy_names("tf_einsum_grad", {"einsum": "ops"})
@@ -32,7 +32,8 @@ def lazy_names(
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        home = importlib.import_module(f"{package}.{homes[name]}")
+        value = home if homes[name] == name else getattr(home, name)
         setattr(sys.modules[package], name, value)
         return value
 
