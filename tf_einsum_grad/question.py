@@ -62,7 +62,7 @@ def answer(equation: str, shapes: Shapes, repeats: int) -> int:
     explain(equation, *shapes)
     fitting = _fit_memory(equation, shapes)
     text = " and ".join(show_shape(shape) for shape in fitting)
-    console.print(f"[bold]In TensorFlow, Y = tf.einsum('{equation}', ...) of {text}:")
+    console.print(f"[bold]In TensorFlow, Y = tf.einsum('{equation}', ...) of {text}:", soft_wrap=True)
     console.print("[bold]how is the gradient computed?\n")
     if fitting != shapes:
         console.print(
