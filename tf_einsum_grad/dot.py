@@ -107,6 +107,9 @@ class _GroupedDot:
 
 def _group(terms: Sequence[str], sizes: Mapping[str, Size]) -> tuple[Groups, Groups, Groups]:
     """Drops labels of size 1 and joins labels that are neighbours in every term they are in."""
+    if len(set(terms)) == 1:  # an elementwise product as it stands; a reshape would lose a sharding
+        lhs, rhs, out = map(tuple, terms)
+        return lhs, rhs, out
     wide = ["".join(label for label in term if sizes[label] != 1) for term in terms]
     after: dict[str, set[str | None]] = {}
     for term in wide:
