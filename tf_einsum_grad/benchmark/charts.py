@@ -110,7 +110,7 @@ def _draw_ratios(axes: Any, report: Report, rows: tuple[Row, ...]) -> None:
             label={"xla": "XLA"}.get(mode, mode),
         )
     axes.set_title("Times faster than native (log; bars: 95% interval)", fontsize=10, loc="left")
-    axes.legend(loc="lower right", fontsize=9, frameon=True, framealpha=1, edgecolor="#dddddd")
+    _draw_legend(axes)
 
 
 def _draw_limits(axes: Any, report: Report, rows: tuple[Row, ...]) -> None:
@@ -124,4 +124,15 @@ def _draw_limits(axes: Any, report: Report, rows: tuple[Row, ...]) -> None:
     axes.axvline(100, color="#444444", linewidth=1)
     axes.set_xticks((0, 25, 50, 75, 100), ("0", "25%", "50%", "75%", "100%"))
     axes.set_title(f"Share of the machine's limit ({report.main_mode})", fontsize=10, loc="left")
-    axes.legend(loc="lower right", fontsize=9, frameon=True, framealpha=1, edgecolor="#dddddd")
+    _draw_legend(axes)
+
+
+def _draw_legend(axes: Any) -> None:
+    """Below the axis, where it hides no point."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -20 / axes.bbox.height),
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+    )

@@ -205,12 +205,14 @@ def _outputs(report: Report) -> dict[str, Callable[[Path], Any]]:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal; on anything else, nothing."""
+    """A bar on a terminal; in a log, a line for each workload."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    if not console.is_terminal:
+        yield lambda what, done, total: console.print(f"{done}/{total} {what}")
+        return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
-    shown = console.is_terminal
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not shown) as bar:
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("")
 
         def show(what: str, done: int, total: int) -> None:

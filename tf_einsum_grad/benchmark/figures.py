@@ -65,5 +65,9 @@ def headline(report: Report) -> str:
     if n == 1:
         c = report.comparisons[0]
         return f"{c.workload.equation}, {c.workload.dtype}"
-    means = ", ".join(f"{report.geometric_mean(mode):.2f}x in {mode}" for mode in report.modes)
-    return f"{n} workloads, forward and backward: geometric mean {means} mode"
+    shown = [
+        f"{report.geometric_mean(mode):.2f}x in {'XLA' if mode == 'xla' else mode} mode"
+        for mode in report.modes
+    ]
+    means = " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+    return f"{n} workloads, forward and backward: geometric mean {means}"

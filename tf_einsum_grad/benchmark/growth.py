@@ -45,7 +45,8 @@ def measure_growth(
     Args:
         effort: how long each measurement may take.
         chains: numbers of operands, each a (side, side) matrix.
-        batches: first sizes of `...k,kn->...n` with shapes (batch, side, 2 side), (2 side, 2 side).
+        batches: first sizes of `...k,kn->...n` with shapes (batch, side / 2, side) and
+            (side, side).
         plans: numbers of operands of a chain that is planned for the first time.
         side: see above.
     """
@@ -53,7 +54,7 @@ def measure_growth(
         Workload("", "", str(chain_equation(n)), ((side, side),) * n, "float32") for n in chains
     ]
     batch = [
-        Workload("", "", "...k,kn->...n", ((n, side, 2 * side), (2 * side, 2 * side)), "float32")
+        Workload("", "", "...k,kn->...n", ((n, side // 2, side), (side, side)), "float32")
         for n in batches
     ]
     planning = tuple((n, _planning_seconds(n)) for n in plans)
@@ -64,7 +65,7 @@ def measure_growth(
             _lines(chains, chain, ("forward", "both"), effort),
         ),
         Curve(
-            f"...k,kn->...n with (n,{side},{2 * side}) and ({2 * side},{2 * side})",
+            f"...k,kn->...n with (n,{side // 2},{side}) and ({side},{side})",
             "batch",
             _lines(batches, batch, ("both",), effort),
         ),

@@ -127,7 +127,7 @@ def legend(report: Report) -> str:
 
 
 def line_chart(curve: Curve) -> str:
-    """Seconds over a size, both axes logarithmic; each line is named at its end."""
+    """Seconds over a size, both axes logarithmic; lines are named on the right, native dashed."""
     values = [seconds for line in curve.lines for _, seconds in line.points]
     sizes = sorted({size for line in curve.lines for size, _ in line.points})
     if len(sizes) < 2:
@@ -159,16 +159,18 @@ def line_chart(curve: Curve) -> str:
         names[k] = last
     for k, line in enumerate(curve.lines):
         colour = LINE_COLOURS[k % len(LINE_COLOURS)]
+        dashes = ' stroke-dasharray="6 4"' if line.name.startswith("native") else ""
         path = " ".join(f"{x_at(n):.1f},{y_at(s):.1f}" for n, s in line.points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
+        )
         parts += [
             f'<circle cx="{x_at(n):.1f}" cy="{y_at(s):.1f}" r="3" fill="{colour}">'
             f"<title>{html.escape(line.name)}, {n}: {duration(s)}</title></circle>"
             for n, s in line.points
         ]
-        x_end = x_at(line.points[-1][0])
         parts.append(
-            f'<text x="{x_end + 8:.1f}" y="{names[k] + 4:.1f}" style="fill:{colour}">'
+            f'<text x="{right + 10:.1f}" y="{names[k] + 4:.1f}" style="fill:{colour}">'
             f"{html.escape(line.name)}</text>"
         )
     return f'<svg class="curve" viewBox="0 0 500 300" role="img">{"".join(parts)}</svg>'
