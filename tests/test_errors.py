@@ -81,7 +81,10 @@ OPERANDS = [
         ("i,,i->", ones(3), 1.0, tf.ones([3], tf.int32)),
         "float32 for operand 0 and int32 for operand 2",
     ),
-    (("i,i->", np.ones(3, "float32"), np.ones(3)), "float32 for operand 0 and float64 for operand 1"),
+    (
+        ("i,i->", np.ones(3, "float32"), np.ones(3)),
+        "float32 for operand 0 and float64 for operand 1",
+    ),
     (
         ("i,i->", tf.Variable([1.0]), tf.Variable([1])),
         "float32 for operand 0 and int32 for operand 1",

@@ -9,14 +9,14 @@ from typing import Any
 from tf_einsum_grad import render
 from tf_einsum_grad.cost import extent, itemsize
 from tf_einsum_grad.dtypes import DTYPES
-from tf_einsum_grad.equation import Equation, expand_ellipses, parse_equation
-from tf_einsum_grad.errors import EquationError, OperandError, SizeError
+from tf_einsum_grad.equation import Equation, parse_equation
+from tf_einsum_grad.errors import OperandError, SizeError
 from tf_einsum_grad.instructions import Permute
 from tf_einsum_grad.lowering import lower
 from tf_einsum_grad.native import native_gradient_drawbacks
 from tf_einsum_grad.plan import Plan, Step, make_plan
 from tf_einsum_grad.recipe import Contraction, Lowering
-from tf_einsum_grad.sizes import Binding, Shape, Size, bind_sizes
+from tf_einsum_grad.sizes import Binding, Shape, Size, bind_call
 
 __all__ = ["Explanation", "explain", "read_shape"]
 
@@ -130,14 +130,10 @@ def explain(
     """
     parsed = parse_equation(equation)
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
-    if len(known) != len(parsed.inputs):
-        raise EquationError(
-            f"einsum {equation!r} requires {len(parsed.inputs)} operands, got {len(known)} shapes"
-        )
     if dtype not in DTYPES:
         raise OperandError(f"einsum {equation!r} requires a numeric dtype, got {dtype!r}")
-    expanded = expand_ellipses(parsed, tuple(map(len, known)))
-    binding = bind_sizes(expanded, known, sizes, equation)
+    binding = bind_call(equation, known, sizes)
+    expanded = binding.expanded
     plan = make_plan(binding.equation, binding.sizes, dtype, optimize)
     label_sizes = dict(binding.sizes)
     forward = tuple(

@@ -12,12 +12,12 @@ import tensorflow as tf
 from tf_einsum_grad import _private
 from tf_einsum_grad.alignment import align, give_ranks, split_ellipsis
 from tf_einsum_grad.contract import Rule, contract, eager_rule
-from tf_einsum_grad.equation import ELLIPSIS, Equation, expand_ellipses, parse_equation
+from tf_einsum_grad.equation import Equation, parse_equation
 from tf_einsum_grad.errors import EquationError, SizeError
 from tf_einsum_grad.operands import convert_operands, read_call
 from tf_einsum_grad.path import Optimize, hashable_optimize
 from tf_einsum_grad.plan import Plan, make_plan
-from tf_einsum_grad.sizes import Binding, Shape, bind_sizes
+from tf_einsum_grad.sizes import Binding, Shape, bind_call
 
 __all__ = ["einsum"]
 
@@ -42,8 +42,8 @@ def einsum(
             dtype of the others. Dimensions of size 1 broadcast.
         optimize: the contraction path: a bool, the name of an opt_einsum optimiser (or a name and
             a memory limit in elements), a path, what `np.einsum_path` returns, or an optimiser.
-        sizes: sizes of output labels that no operand has, `{"j": 5}`; `{"...": (2, 3)}` for an
-            ellipsis that only the output has.
+        sizes: sizes of output labels that no operand has, `{"j": 5}`, or `{"j": tf.shape(x)[0]}` in
+            a graph; `{"...": (2, 3)}` for an ellipsis that only the output has.
         size_hints: sizes to plan with where they are unknown: `{"b": 32}`. They change the speed,
             never the result.
         name: a name for the op, in graphs.
@@ -96,29 +96,48 @@ def _einsum(
     if None in shapes:
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
         shapes = tuple(map(_private.shape_tuple, tensors))
+    given, given_tensors = _read_sizes(text, "sizes", sizes)
+    hints, _ = _read_sizes(text, "size_hints", size_hints)
     call = (
         text,
         merged,
         shapes,
         tensors[0].dtype.name,
-        _items(text, "sizes", sizes),
-        _items(text, "size_hints", size_hints),
+        given,
+        hints,
         target,
     )
     key = hashable_optimize(optimize)
     prepared = _prepare(*call, optimize) if key is None else _prepare_cached(*call, key)
-    result = _run(text, prepared, tensors)
+    result = _run(text, prepared, tensors, given_tensors)
     return result if ellipsis_dims is None else split_ellipsis(result, parsed.output, ellipsis_dims)
 
 
-def _items(text: str, name: str, sizes: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
-    """A mapping of sizes as what a cache key needs."""
+def _read_sizes(
+    text: str, name: str, sizes: Mapping[str, Any] | None
+) -> tuple[tuple[tuple[str, Any], ...], Mapping[str, tf.Tensor]]:
+    """Sizes as what a cache key needs, None for those that are tensors of a graph, and these."""
     if not sizes:
-        return ()
+        return (), {}
     if not isinstance(sizes, Mapping) or not all(isinstance(label, str) for label in sizes):
         raise SizeError(f"einsum {text!r} requires {name} to map labels to sizes, got {sizes!r}")
-    items = ((label, tuple(s) if isinstance(s, list) else s) for label, s in sizes.items())
-    return tuple(sorted(items, key=lambda item: item[0]))
+    items = {}
+    tensors = {}
+    for label, size in sorted(sizes.items()):
+        items[label] = tuple(size) if isinstance(size, list) else size
+        if isinstance(size, tf.Tensor):
+            if tf.executing_eagerly() and size.dtype.is_integer and size.shape.rank == 0:
+                items[label] = int(size)
+            elif size.dtype.is_integer and size.shape.rank in (0, None):
+                items[label] = None
+                tensors[label] = tf.cast(size, tf.int32)
+    try:
+        hash(tuple(items.values()))
+    except TypeError as error:
+        raise SizeError(
+            f"einsum {text!r} requires {name} to be integers, got {dict(sizes)!r}"
+        ) from error
+    return tuple(items.items()), tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +166,7 @@ def _prepare(
     optimize: Optimize,
 ) -> _Prepared:
     """Decides everything about a call that follows from its shapes and dtype."""
-    parsed = merged or parse_equation(text)
-    sizes = dict(given)
-    ellipsis_sizes = sizes.pop(ELLIPSIS, None)
-    if ellipsis_sizes is not None and ELLIPSIS not in parsed.output:
-        raise SizeError(f"einsum {text!r} requires '...' in the output for sizes={{'...': ...}}")
-    equation = expand_ellipses(
-        parsed, tuple(map(len, shapes)), None if ellipsis_sizes is None else len(ellipsis_sizes)
-    )
-    if ellipsis_sizes is not None:
-        start = parsed.output.index(ELLIPSIS)
-        labels = equation.output[start : start + len(ellipsis_sizes)]
-        sizes |= dict(zip(labels, ellipsis_sizes, strict=True))
-    binding = bind_sizes(equation, shapes, sizes, text)
+    binding = bind_call(text, shapes, dict(given), merged)
     plan = make_plan(binding.equation, binding.sizes, dtype, optimize, hints, target)
     eager = target == "eager"
     rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
@@ -169,7 +176,12 @@ def _prepare(
 _prepare_cached = lru_cache(maxsize=4096)(_prepare)
 
 
-def _run(text: str, prepared: _Prepared, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+def _run(
+    text: str,
+    prepared: _Prepared,
+    tensors: Sequence[tf.Tensor],
+    given: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
     """Executes a plan; what it holds is final."""
     binding = prepared.binding
     if binding.checks:
@@ -177,15 +189,18 @@ def _run(text: str, prepared: _Prepared, tensors: Sequence[tf.Tensor]) -> tf.Ten
     values = [
         tf.squeeze(x, axes) if axes else x for x, axes in zip(tensors, binding.dropped, strict=True)
     ]
-    rules = prepared.rules or _graph_rules(prepared, values)
+    rules = prepared.rules or _graph_rules(prepared, values, given)
     for step, rule in zip(prepared.plan.steps, rules, strict=True):
         values.append(contract(rule, [values[k] for k in step.operands]))
     return values[-1]
 
 
-def _graph_rules(prepared: _Prepared, values: Sequence[tf.Tensor]) -> list[Rule]:
+def _graph_rules(
+    prepared: _Prepared, values: Sequence[tf.Tensor], given: Mapping[str, tf.Tensor]
+) -> list[Rule]:
     """The rule for each step; unknown sizes are read off the operands."""
-    sizes: dict[str, Any] = {label: s for label, s in prepared.binding.sizes if s is not None}
+    sizes: dict[str, Any] = dict(given)
+    sizes |= {label: s for label, s in prepared.binding.sizes if s is not None}
     for x, subscripts in zip(values, prepared.binding.equation.inputs, strict=True):
         shape = None
         for axis, label in enumerate(subscripts):

@@ -16,7 +16,8 @@ from rich.table import Table
 from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import expand_ellipses, parse_equation
 from tf_einsum_grad.explanation import explain
-from tf_einsum_grad.render import operand_name, show_bytes, show_shape
+from tf_einsum_grad.render import operand_name, show_bytes
+from tf_einsum_grad.sizes import show_shape
 
 if TYPE_CHECKING:
     from tf_einsum_grad.benchmark.workers import Worker
@@ -62,7 +63,9 @@ def answer(equation: str, shapes: Shapes, repeats: int) -> int:
     explain(equation, *shapes)
     fitting = _fit_memory(equation, shapes)
     text = " and ".join(show_shape(shape) for shape in fitting)
-    console.print(f"[bold]In TensorFlow, Y = tf.einsum('{equation}', ...) of {text}:", soft_wrap=True)
+    console.print(
+        f"[bold]In TensorFlow, Y = tf.einsum('{equation}', ...) of {text}:", soft_wrap=True
+    )
     console.print("[bold]how is the gradient computed?\n")
     if fitting != shapes:
         console.print(

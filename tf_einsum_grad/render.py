@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tf_einsum_grad.cost import UNKNOWN_SIZE
+from tf_einsum_grad.sizes import show_shape
 
 if TYPE_CHECKING:
     from tf_einsum_grad.explanation import Explanation, Gradient, Work
-    from tf_einsum_grad.sizes import Shape
 
-__all__ = ["operand_name", "show_bytes", "show_flops", "show_shape", "to_html", "to_text"]
+__all__ = ["operand_name", "show_bytes", "show_flops", "to_html", "to_text"]
 
 _WIDTH = 98
 
@@ -36,11 +36,6 @@ def show_flops(n: int) -> str:
 def _scaled(n: int, units: Sequence[str]) -> str:
     power = min(max(len(str(n)) - 1, 0) // 3, len(units) - 1)
     return f"{n / 1000**power:.{1 if power else 0}f} {units[power]}"
-
-
-def show_shape(shape: Shape) -> str:
-    """A shape, "?" for what is unknown."""
-    return "(" + ", ".join("?" if dim is None else str(dim) for dim in shape) + ")"
 
 
 def to_text(explanation: Explanation) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tf_einsum_grad.cost import extent
-from tf_einsum_grad.equation import expand_ellipses, parse_equation
-from tf_einsum_grad.errors import EquationError
 from tf_einsum_grad.explanation import read_shape
 from tf_einsum_grad.path import Optimize
 from tf_einsum_grad.plan import Plan, Step, make_plan
 from tf_einsum_grad.recipe import DotDimensions
 from tf_einsum_grad.render import show_bytes, show_flops
-from tf_einsum_grad.sizes import bind_sizes
+from tf_einsum_grad.sizes import bind_call
 
 __all__ = ["einsum_path"]
 
@@ -39,14 +37,8 @@ def einsum_path(
         >>> path
         ['einsum_path', (0, 1), (0, 1)]
     """
-    parsed = parse_equation(equation)
     shapes = tuple(map(read_shape, operands_or_shapes))
-    if len(shapes) != len(parsed.inputs):
-        raise EquationError(
-            f"einsum {equation!r} requires {len(parsed.inputs)} operands, got {len(shapes)}"
-        )
-    expanded = expand_ellipses(parsed, tuple(map(len, shapes)))
-    binding = bind_sizes(expanded, shapes, None, equation)
+    binding = bind_call(equation, shapes)
     plan = make_plan(binding.equation, binding.sizes, "float32", optimize)
     return ["einsum_path", *plan.path], _report(equation, plan)
 

@@ -10,22 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from tf_einsum_grad.equation import Equation
-from tf_einsum_grad.errors import SizeError
+from tf_einsum_grad.equation import ELLIPSIS, Equation, expand_ellipses, parse_equation
+from tf_einsum_grad.errors import EquationError, SizeError
 
-__all__ = ["Binding", "OperandSpec", "Shape", "Size", "bind_sizes"]
+__all__ = ["Binding", "Shape", "Size", "bind_call", "bind_sizes", "show_shape"]
 
 Size = int | None
 Shape = tuple[Size, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OperandSpec:
-    """What is known of an operand before it is computed; `shape` is None for an unknown rank."""
-
-    shape: Shape | None
-    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +47,69 @@ class Binding:
     """An equation with the sizes of its labels.
 
     Attributes:
-        equation: without the dimensions that were dropped.
+        expanded: with ellipses as labels.
+        equation: the same without the dimensions that were dropped.
         dropped: for each operand, the axes of size 1 that broadcast.
         sizes: each label of `equation` with its size, None where it is unknown.
         checks: what has to be compared at run time.
     """
 
+    expanded: Equation
     equation: Equation
     dropped: tuple[tuple[int, ...], ...]
     sizes: tuple[tuple[str, Size], ...]
     checks: tuple[Check, ...]
 
 
+def show_shape(shape: Shape) -> str:
+    """A shape as Python writes it, "?" for what is unknown."""
+    dims = ["?" if size is None else str(size) for size in shape]
+    return f"({dims[0]},)" if len(dims) == 1 else f"({', '.join(dims)})"
+
+
+def bind_call(
+    text: str,
+    shapes: Sequence[Shape],
+    sizes: Mapping[str, Any] | None = None,
+    parsed: Equation | None = None,
+) -> Binding:
+    """Parses an equation, expands its ellipses, and gives every label its size.
+
+    Args:
+        text: the equation as the caller wrote it.
+        shapes: one for each operand.
+        sizes: sizes of output labels that no operand has, None for one that only a tensor knows;
+            for the label "..." a tuple of them.
+        parsed: what stands for the equation where unknown ranks were given one; else it is parsed.
+
+    Raises:
+        EquationError: the equation cannot be read, or has another number of operands.
+        SizeError: a rank does not fit its subscripts, or a label has two sizes or none.
+    """
+    parsed = parsed or parse_equation(text)
+    if len(parsed.inputs) != len(shapes):
+        raise EquationError(
+            f"einsum {text!r} requires {len(parsed.inputs)} operands, got {len(shapes)}"
+        )
+    given = dict(sizes or {})
+    hidden = given.pop(ELLIPSIS, None)
+    if hidden is None:
+        equation = expand_ellipses(parsed, tuple(map(len, shapes)))
+        return bind_sizes(equation, shapes, given, text)
+    if ELLIPSIS not in parsed.output or not isinstance(hidden, tuple | list):
+        raise SizeError(
+            f"einsum {text!r} requires sizes={{'...': ...}} to be a tuple for an ellipsis of the "
+            f"output, got {hidden!r}"
+        )
+    equation = expand_ellipses(parsed, tuple(map(len, shapes)), len(hidden))
+    labels = equation.output[parsed.output.index(ELLIPSIS) :][: len(hidden)]
+    return bind_sizes(equation, shapes, given | dict(zip(labels, hidden, strict=True)), text)
+
+
 def bind_sizes(
     equation: Equation,
     shapes: Sequence[Shape],
-    sizes: Mapping[str, int] | None = None,
+    sizes: Mapping[str, Size] | None = None,
     original: str = "",
 ) -> Binding:
     """Gives every label its size.
@@ -77,7 +117,8 @@ def bind_sizes(
     Args:
         equation: explicit and without ellipses.
         shapes: one for each operand, of the rank of its subscripts.
-        sizes: sizes given by the caller; needed for output labels that no input has.
+        sizes: sizes given by the caller; needed for output labels that no input has, where None
+            is one that only a tensor knows.
         original: the equation as the caller wrote it, for messages.
 
     Raises:
@@ -103,6 +144,11 @@ def bind_sizes(
             k: _size_within(name, label, k, shapes[k], places)
             for k in sorted({place.operand for place in places})
         }
+        if places and label in given and given[label] is None:
+            raise SizeError(
+                f"einsum {name} requires an integer as the size of label {label!r}, since operand "
+                f"{places[0].operand} has it too; got a tensor"
+            )
         size = _size_across(name, label, by_operand, shapes, given.get(label))
         bound[label] = size
         narrow = [k for k, own in by_operand.items() if own == 1]
@@ -119,6 +165,7 @@ def bind_sizes(
         for k, subscripts in enumerate(equation.inputs)
     )
     return Binding(
+        equation,
         Equation(inputs, equation.output),
         tuple(tuple(sorted(drop)) for drop in drops),
         tuple(bound.items()),
@@ -132,12 +179,14 @@ def _describe(equation: Equation, original: str) -> str:
     return repr(str(equation))
 
 
-def _check_given(name: str, equation: Equation, given: Mapping[str, int]) -> None:
+def _check_given(name: str, equation: Equation, given: Mapping[str, Size]) -> None:
     known_labels = equation.labels
     for label, size in given.items():
         if label not in known_labels:
             raise SizeError(f"einsum {name} requires sizes of its own labels, got {label!r}")
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
+        if size is not None and (
+            isinstance(size, bool) or not hasattr(size, "__index__") or size < 0
+        ):
             raise SizeError(
                 f"einsum {name} requires a size that is an integer from 0 on for label {label!r}, "
                 f"got {size!r}"
@@ -150,7 +199,7 @@ def _size_within(name: str, label: str, k: int, shape: Shape, places: Sequence[O
     if len(set(known)) > 1:
         raise SizeError(
             f"einsum {name} requires one size for the repeated label {label!r} of operand {k}, got "
-            f"{known[0]} and {next(s for s in known if s != known[0])} (shape {_show(shape)})"
+            f"{known[0]} and {next(s for s in known if s != known[0])} (shape {show_shape(shape)})"
         )
     return known[0] if known else None
 
@@ -169,20 +218,16 @@ def _size_across(
         if first is not None and size != wide[first]:
             raise SizeError(
                 f"einsum {name} requires one size for label {label!r}, got {wide[first]} in operand"
-                f" {first} (shape {_show(shapes[first])}) and {size} in operand {k} (shape "
-                f"{_show(shapes[k])})"
+                f" {first} (shape {show_shape(shapes[first])}) and {size} in operand {k} (shape "
+                f"{show_shape(shapes[k])})"
             )
         if given is not None and size != given:
             raise SizeError(
                 f"einsum {name} requires one size for label {label!r}, got {size} in operand {k} "
-                f"(shape {_show(shapes[k])}) and {given} in sizes"
+                f"(shape {show_shape(shapes[k])}) and {given} in sizes"
             )
-    if given is not None:
+    if given is not None or not by_operand:
         return given
     if first is not None:
         return wide[first]
     return None if None in by_operand.values() else 1
-
-
-def _show(shape: Shape) -> str:
-    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"

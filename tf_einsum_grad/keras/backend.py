@@ -12,11 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_einsum_grad.equation import ELLIPSIS, expand_ellipses, parse_equation
-from tf_einsum_grad.errors import EquationError, SizeError
 from tf_einsum_grad.operands import read_call
 from tf_einsum_grad.ops import einsum
-from tf_einsum_grad.sizes import Shape, bind_sizes
+from tf_einsum_grad.sizes import Shape, bind_call
 
 __all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dtype"]
 
@@ -79,20 +77,6 @@ def output_shape(
         >>> output_shape("...x,xy->...y", [(None, 32, 128), (128, 64)])
         (None, 32, 64)
     """
-    parsed = parse_equation(text)
-    if len(parsed.inputs) != len(shapes):
-        raise EquationError(
-            f"einsum {text!r} requires {len(parsed.inputs)} operands, got {len(shapes)}"
-        )
-    given = dict(sizes or {})
-    ellipsis_sizes = given.pop(ELLIPSIS, None)
-    if ellipsis_sizes is not None and ELLIPSIS not in parsed.output:
-        raise SizeError(f"einsum {text!r} requires '...' in the output for sizes={{'...': ...}}")
-    width = None if ellipsis_sizes is None else len(ellipsis_sizes)
-    equation = expand_ellipses(parsed, tuple(map(len, shapes)), width)
-    if ellipsis_sizes is not None:
-        start = parsed.output.index(ELLIPSIS)
-        labels = equation.output[start : start + len(ellipsis_sizes)]
-        given |= dict(zip(labels, ellipsis_sizes, strict=True))
-    bound = dict(bind_sizes(equation, shapes, given, text).sizes)
-    return tuple(bound[label] for label in equation.output)
+    binding = bind_call(text, shapes, sizes)
+    bound = dict(binding.sizes)
+    return tuple(bound[label] for label in binding.equation.output)
