@@ -16,7 +16,7 @@ from functools import lru_cache
 from tf_einsum_grad.cost import extent, itemsize
 from tf_einsum_grad.equation import Equation, fresh_labels
 from tf_einsum_grad.lowering import lower
-from tf_einsum_grad.path import Optimize, Path, find_path
+from tf_einsum_grad.path import Optimize, Path, find_path, hashable_optimize
 from tf_einsum_grad.recipe import Contraction, DotDimensions
 from tf_einsum_grad.sizes import Size
 
@@ -80,7 +80,7 @@ def make_plan(
         equation: explicit and without ellipses.
         sizes: each label with its size, None where unknown.
         dtype: of every operand.
-        optimize: what `path.find_path` takes.
+        optimize: as for `einsum`.
         hints: sizes to plan with where they are unknown.
         target: "eager", "graph" or "xla".
 
@@ -93,7 +93,7 @@ def make_plan(
         planner.reduce(k, subscripts)
     reduced = Equation(tuple(term for _, term in planner.terms), equation.output)
     planning_sizes = {label: guesses.get(label) if s is None else s for label, s in sizes}
-    path = find_path(reduced, planning_sizes, optimize)
+    path = find_path(reduced, planning_sizes, hashable_optimize(optimize) or optimize)
     for positions in path:
         planner.contract(positions)
     planner.finish()
