@@ -1,0 +1,210 @@
+"""Runs other people's models and einsum tests with and without `installed()`; writes a page.
+
+Exits with 1 where a loss or a gradient differs, or a test fails that passes without us.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from client_models import MODELS
+
+import tf_einsum_grad as teg
+from tf_einsum_grad import ops
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "clients.md"
+TOLERANCE = 1e-4  # of the largest entry of each gradient, float32
+
+
+def training_step(loss, variables):
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradients = tape.gradient(value, variables, unconnected_gradients="zero")
+        return value, [tf.convert_to_tensor(g) for g in gradients]  # those of embeddings are sparse
+
+    return step
+
+
+def timed(step):
+    start = time.perf_counter()
+    tf.nest.map_structure(lambda t: t.numpy(), step())
+    return 1000 * (time.perf_counter() - start)
+
+
+def difference(ours, native):
+    """Largest difference of a gradient's entries, as a share of the model's largest."""
+    scale = max(float(np.abs(n).max()) for n in native)
+    return max(float(np.abs(o - n).max()) for o, n in zip(ours, native, strict=True)) / scale
+
+
+def run_model(make, rounds):
+    keras.utils.set_random_seed(11)
+    loss, owner = make()
+    variables = [v.value if isinstance(v, keras.Variable) else v for v in owner.trainable_variables]
+    native = training_step(loss, variables)
+    native_loss, native_gradients = native()
+    ours = training_step(loss, variables)
+    with teg.installed(), mock.patch.object(ops, "_einsum", wraps=ops._einsum) as calls:
+        ours_loss, ours_gradients = ours()
+    times = {"native": [], "ours": []}
+    for _ in range(rounds):  # interleaved, so that a busy machine is busy for both
+        times["native"].append(timed(native))
+        times["ours"].append(timed(ours))
+    return {
+        "name": make.__doc__.strip().rstrip("."),
+        "einsums": calls.call_count,
+        "loss": abs(float(ours_loss) - float(native_loss)) / max(1e-12, abs(float(native_loss))),
+        "gradient": difference(
+            [g.numpy() for g in ours_gradients], [g.numpy() for g in native_gradients]
+        ),
+        **{name: statistics.median(values) for name, values in times.items()},
+    }
+
+
+SUITES = [  # name, module, the tests that are about einsum on TensorFlow
+    ("Keras: `keras/src/ops/numpy_test.py`", "keras.src.ops.numpy_test", "einsum"),
+    ("Keras: `keras/src/layers/core/einsum_dense_test.py`", "keras.src.layers.core.einsum_dense_test", ""),
+    ("Keras: `multi_head_attention_test.py`", "keras.src.layers.attention.multi_head_attention_test", ""),
+    ("opt_einsum: `tests/test_backends.py`", "opt_einsum.tests.test_backends", "tensorflow"),
+    ("TensorNetwork: `tensorflow_backend_test.py`", "tensornetwork.backends.tensorflow.tensorflow_backend_test", ""),
+]  # fmt: skip
+
+
+def run_suite(module, pattern, installed):
+    """The outcome of each test: {test: "PASSED"}."""
+    path = importlib.util.find_spec(module).origin
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        path,
+        "-q",
+        "-rA",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += ["-k", pattern] if pattern else []
+    command += ["-p", "clients_plugin"] if installed else []
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'ci'}",
+    }
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=900, cwd="/tmp"
+    )
+    found = re.findall(r"^(PASSED|FAILED|ERROR) (\S+::\S+(?: \S+\])?)", run.stdout, re.M)
+    if not found:
+        raise RuntimeError(f"no test of {module} ran:\n{run.stdout[-1500:]}{run.stderr[-1500:]}")
+    return {test: outcome for outcome, test in found}
+
+
+def opt_einsum_equations():
+    """The equations that opt_einsum tests itself with, on ours, in float64."""
+    from opt_einsum.testing import build_views
+    from opt_einsum.tests.test_contract import tests
+
+    worst = 0.0
+    for equation in tests:
+        views = build_views(equation)
+        expected = np.einsum(equation, *views, optimize=True)
+        error = np.abs(teg.einsum(equation, *views) - expected).max() / max(
+            1e-12, np.abs(expected).max()
+        )
+        worst = max(worst, float(error))
+    return len(tests), worst
+
+
+def page(rows, suites, equations):
+    packages = (
+        "keras",
+        "keras-hub",
+        "gpflow",
+        "tensorflow-probability",
+        "tensornetwork",
+        "opt_einsum",
+    )
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
+    lines = [
+        "# Real clients: models and tests that nobody here wrote",
+        "",
+        "Written by `ci/clients`: a training step (loss and all gradients, in `tf.function`) of each",
+        "model as it is and under `tf_einsum_grad.installed()`, on the same weights, medians of",
+        "interleaved runs. Differences are shares of the model's largest gradient entry. `einsums` is",
+        "how many calls of the model's forward pass ran ours.",
+        "",
+        f"TensorFlow {tf.__version__}, {versions}; {platform.processor() or platform.machine()}, "
+        f"{os.cpu_count()} cores.",
+        "",
+        "| model | einsums | loss differs by | gradients differ by | as it is | installed | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r['name']} | {r['einsums']} | {r['loss']:.0e} | {r['gradient']:.0e} | "
+            f"{r['native']:.1f} ms | {r['ours']:.1f} ms | {r['native'] / r['ours']:.2f} |"
+        )
+    lines += ["", "## Einsum tests shipped in these packages", ""]
+    lines += ["| tests | pass as it is | pass under `install()` |", "|---|---|---|"]
+    for name, native, ours in suites:
+        counts = [f"{list(r.values()).count('PASSED')} of {len(r)}" for r in (native, ours)]
+        lines.append(f"| {name} | {counts[0]} | {counts[1]} |")
+    n, worst = equations
+    lines += [
+        "",
+        f"opt_einsum's own {n} test equations, float64, against `np.einsum`: largest relative",
+    ]
+    lines += [f"difference {worst:.0e}.", ""]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--skip-suites", action="store_true", help="models only; writes no page")
+    options = parser.parse_args()
+    problems, rows, suites = [], [], []
+    for make in MODELS:
+        row = run_model(make, options.rounds)
+        rows.append(row)
+        print(row, flush=True)
+
+        if max(row["loss"], row["gradient"]) > TOLERANCE or not row["einsums"]:
+            problems.append(f"{row['name']}: {row}")
+    if not options.skip_suites:
+        for name, module, pattern in SUITES:
+            native, ours = (run_suite(module, pattern, installed) for installed in (False, True))
+            suites.append((name, native, ours))
+            broken = sorted(
+                t for t, o in native.items() if o == "PASSED" and ours.get(t) != "PASSED"
+            )
+            print(name, len(native), "tests, newly failing:", broken, flush=True)
+            problems += [f"{name}: {test}" for test in broken]
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(page(rows, suites, opt_einsum_equations()))
+    print("\n".join(problems) or "no difference")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
