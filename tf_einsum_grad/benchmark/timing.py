@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import tensorflow as tf
 
@@ -40,8 +41,13 @@ class Effort:
 
 def synchronise() -> None:
     """Waits for what was sent to an accelerator; on CPU every call is finished when it returns."""
-    if tf.config.list_logical_devices("GPU"):
+    if _has_gpu():
         tf.test.experimental.sync_devices()
+
+
+@lru_cache(maxsize=1)
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def interleave(passes: Mapping[str, Preparation], effort: Effort) -> dict[str, list[float]]:
