@@ -26,6 +26,7 @@ h1 {{ font-size: 1.6rem; margin: 0; }} h2 {{ font-size: 1.15rem; margin: 2.2rem 
 .card b {{ display: block; font-size: 1.5rem; line-height: 1.3; }}
 .card span {{ color: var(--soft); font-size: .85rem; }}
 svg {{ width: 100%; height: auto; display: block; }}
+svg.suite {{ min-width: 760px; }}
 svg.curve {{ max-width: 500px; }} svg.key {{ width: 14px; height: 14px; }}
 .curves {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .curves svg {{ flex: 1 1 420px; }}
 .legend {{ display: flex; gap: 1.4rem; flex-wrap: wrap; margin: .4rem 0 .8rem; }}
@@ -39,7 +40,8 @@ circle.native {{ fill: var(--page); stroke: var(--soft); stroke-width: 1.5; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .88rem;
   font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(--line); }}
+th, td {{ text-align: right; white-space: nowrap; padding: .25rem .7rem;
+  border-bottom: 1px solid var(--line); }}
 th {{ color: var(--soft); font-weight: 600; }}
 th:first-child, td:first-child {{ text-align: left; }}
 table.names td:nth-child(2), table.names th:nth-child(2) {{ text-align: left; }}
@@ -68,7 +70,7 @@ def _sections(report: Report) -> Iterator[str]:
         yield f"<p class='failed'><b>Failed: {name}.</b> {message}</p>"
     chart = suite_chart(report)
     if chart:
-        yield f"<h2>Forward and backward</h2>{legend(report)}{chart}"
+        yield f"<h2>Forward and backward</h2>{legend(report)}<div class='scroll'>{chart}</div>"
     if len(report.comparisons) > 1:
         header, body = suite_table(report)
         yield f"<h2>Workloads</h2>{_table(header, body, mean=True)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tf_einsum_grad.benchmark.figures import (
     COLOURS,
@@ -33,9 +33,11 @@ def suite_chart(report: Report) -> str:
     if not rows:
         return ""
     height = _TOP + _ROW * len(rows) + 12
+    label = "Ratios to native einsum, and shares of the limit"
+    parts = "".join(_suite_parts(report, rows, height))
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Ratios to native einsum and '
-        f"shares of the machine's limit\">{''.join(_suite_parts(report, rows, height))}</svg>"
+        f'<svg class="suite" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">'
+        f"{parts}</svg>"
     )
 
 
@@ -158,22 +160,27 @@ def line_chart(curve: Curve) -> str:
         last = max(y, last + 14)
         names[k] = last
     for k, line in enumerate(curve.lines):
-        colour = LINE_COLOURS[k % len(LINE_COLOURS)]
-        dashes = ' stroke-dasharray="6 4"' if line.name.startswith("native") else ""
-        path = " ".join(f"{x_at(n):.1f},{y_at(s):.1f}" for n, s in line.points)
+        points = [(n, s, x_at(n), y_at(s)) for n, s in line.points]
+        parts += _line_parts(line.name, points, LINE_COLOURS[k % len(LINE_COLOURS)])
         parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-        )
-        parts += [
-            f'<circle cx="{x_at(n):.1f}" cy="{y_at(s):.1f}" r="3" fill="{colour}">'
-            f"<title>{html.escape(line.name)}, {n}: {duration(s)}</title></circle>"
-            for n, s in line.points
-        ]
-        parts.append(
-            f'<text x="{right + 10:.1f}" y="{names[k] + 4:.1f}" style="fill:{colour}">'
-            f"{html.escape(line.name)}</text>"
+            f'<text x="{right + 10:.1f}" y="{names[k] + 4:.1f}" '
+            f'style="fill:{LINE_COLOURS[k % len(LINE_COLOURS)]}">{html.escape(line.name)}</text>'
         )
     return f'<svg class="curve" viewBox="0 0 500 300" role="img">{"".join(parts)}</svg>'
+
+
+def _line_parts(
+    name: str, points: Sequence[tuple[int, float, float, float]], colour: str
+) -> Iterator[str]:
+    """A line and its points, each (size, seconds, x, y)."""
+    dashes = ' stroke-dasharray="6 4"' if name.startswith("native") else ""
+    path = " ".join(f"{x:.1f},{y:.1f}" for _, _, x, y in points)
+    yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
+    for size, seconds, x, y in points:
+        yield (
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}">'
+            f"<title>{html.escape(name)}, {size}: {duration(seconds)}</title></circle>"
+        )
 
 
 def _tick_text(seconds: float) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import tensorflow as tf
 
@@ -20,7 +21,13 @@ _SAMPLE_SECONDS = 0.5e-3
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: `repeats` samples of each thing, then until `seconds` have passed."""
+    """How long to measure.
+
+    Attributes:
+        repeats: samples of each thing at least; 3 do where they take ten times `seconds`.
+        seconds: how long to go on after that.
+        most: samples at most.
+    """
 
     repeats: int = 7
     seconds: float = 1.0
@@ -34,8 +41,13 @@ class Effort:
 
 def synchronise() -> None:
     """Waits for what was sent to an accelerator; on CPU every call is finished when it returns."""
-    if tf.config.list_logical_devices("GPU"):
+    if _has_gpu():
         tf.test.experimental.sync_devices()
+
+
+@lru_cache(maxsize=1)
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def interleave(passes: Mapping[str, Preparation], effort: Effort) -> dict[str, list[float]]:
@@ -47,10 +59,12 @@ def interleave(passes: Mapping[str, Preparation], effort: Effort) -> dict[str, l
     calls = {name: _calls_per_sample(prepare) for name, prepare in passes.items()}
     samples: dict[str, list[float]] = {name: [] for name in passes}
     names = list(passes)
-    end = time.perf_counter() + effort.seconds
+    least = min(effort.repeats, 3)
+    start = time.perf_counter()
     with _no_garbage_collection():
         for done in range(effort.most):
-            if done >= effort.repeats and time.perf_counter() > end:
+            passed = time.perf_counter() - start
+            if passed > effort.seconds * (1 if done >= effort.repeats else 10) and done >= least:
                 break
             for name in names:
                 samples[name].append(_sample(passes[name], calls[name]))
