@@ -29,9 +29,17 @@ def test_explain_as_json(capsys):
     assert json.loads(out)["shapes"] == [[3], []]
 
 
+def test_explain_on_a_mesh(capsys):
+    code, out, _ = run(capsys, "explain", "bk,kn->bn", "64,8", "8,8", "--mesh", "b=4")
+    assert code == 0
+    assert "sums over b: an all-reduce of 256 B over 4 devices" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["explain", "ij", "3,4", "--mesh", "b4"], "a label and a number like b=4 is required"),
+        (["explain", "ij", "3,4", "--mesh", "b=4"], "requires a mesh of its own labels, got 'b'"),
         (["explain", "ij,jk", "3,4", "5,6"], "label 'j', got 4 in operand 0 (shape (3, 4)) and 5"),
         (["explain", "ij", "3,x"], "a shape like 100,28,28,512 is required, got '3,x'"),
         (["explain"], "the following arguments are required: EQUATION"),

@@ -86,6 +86,16 @@ def test_text_fits_and_html_escapes():
     assert page.count("<table>") == page.count("</table>") == 2
 
 
+def test_a_mesh_says_what_is_sent():
+    e = teg.explain("bk,kn->bn", (64, 512), (512, 512), mesh={"b": 4})
+    assert [part.bytes for part in e.communication] == [0, 0, 4 * 512 * 512]
+    text = str(e)
+    assert "forward: bk,kn->bn sends nothing." in text
+    assert "gradient 1: bk,bn->kn sums over b: an all-reduce of 1.0 MB over 4 devices" in text
+    assert "an all-reduce of 1.0 MB over 4 devices" in e._repr_html_()
+    assert "Communication" not in str(teg.explain("bk,kn->bn", (64, 512), (512, 512)))
+
+
 def test_dictionary_is_json():
     e = teg.explain(*QUESTION)
     assert json.loads(json.dumps(e.to_dict()))["gradients"][0]["equation"] == "imn,ijkn->ijkm"

@@ -43,6 +43,13 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return shape
 
 
+def _parse_shards(text: str) -> tuple[str, int]:
+    label, _, devices = text.partition("=")
+    if len(label) != 1 or not devices.isdecimal():
+        raise argparse.ArgumentTypeError(f"a label and a number like b=4 is required, got {text!r}")
+    return label, int(devices)
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tf-einsum-grad",
@@ -63,6 +70,13 @@ def _build_parser() -> argparse.ArgumentParser:
     explain.add_argument("equation", metavar="EQUATION")
     explain.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
     explain.add_argument("--dtype", default="float32")
+    explain.add_argument(
+        "--mesh",
+        nargs="+",
+        type=_parse_shards,
+        metavar="LABEL=DEVICES",
+        help="labels that are sharded, to see what is sent: b=4",
+    )
     explain.add_argument("--json", action="store_true", help="print JSON instead of text")
     explain.set_defaults(run=_explain)
     # Here, since these modules read shapes as this one does.
@@ -79,7 +93,12 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     from tf_einsum_grad.explanation import explain
 
-    explanation = explain(arguments.equation, *arguments.shapes, dtype=arguments.dtype)
+    explanation = explain(
+        arguments.equation,
+        *arguments.shapes,
+        dtype=arguments.dtype,
+        mesh=dict(arguments.mesh or ()),
+    )
     print(json.dumps(explanation.to_dict(), indent=2) if arguments.json else explanation)
     return 0
 

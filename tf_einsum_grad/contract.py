@@ -60,9 +60,11 @@ def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
     def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> list[tf.Tensor | None]:
         if not isinstance(cotangent, tf.Tensor):  # the sparse gradient of a gather
             cotangent = tf.convert_to_tensor(cotangent)
-        conjugates = [_residual(x) for x in operands]
         return [
-            contract(rule.transpose(k), [*conjugates[:k], cotangent, *conjugates[k + 1 :]])
+            contract(
+                rule.transpose(k),
+                [cotangent if i == k else _residual(x) for i, x in enumerate(operands)],
+            )
             if needed[k]
             else None
             for k in range(len(operands))

@@ -16,6 +16,7 @@ from tf_einsum_grad.lowering import lower
 from tf_einsum_grad.native import native_gradient_drawbacks
 from tf_einsum_grad.plan import Plan, Step, make_plan
 from tf_einsum_grad.recipe import Contraction, Lowering
+from tf_einsum_grad.sharding import Communication, communication
 from tf_einsum_grad.sizes import Binding, Shape, Size, bind_call
 
 __all__ = ["Explanation", "explain", "read_shape"]
@@ -89,6 +90,7 @@ class Explanation:
     flops_forward: int
     flops_backward: int
     largest_intermediate_bytes: int
+    communication: tuple[Communication, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain Python values that `json` takes."""
@@ -107,6 +109,7 @@ def explain(
     dtype: str = "float32",
     optimize: Any = "auto",
     sizes: Mapping[str, int] | None = None,
+    mesh: Mapping[str, int] | None = None,
 ) -> Explanation:
     """Explains an einsum and its gradients, without importing TensorFlow.
 
@@ -117,6 +120,7 @@ def explain(
         dtype: of the operands.
         optimize: as for `einsum`.
         sizes: as for `einsum`.
+        mesh: labels that are sharded, each with its number of devices, to see what is sent.
 
     Raises:
         EinsumError: as `einsum` does.
@@ -162,6 +166,7 @@ def explain(
         largest_intermediate_bytes=max(
             [plan.largest_intermediate * itemsize(dtype), *(work.scratch_bytes for work in forward)]
         ),
+        communication=communication(expanded, label_sizes, dtype, mesh) if mesh else (),
     )
 
 

@@ -12,6 +12,7 @@ from tf_einsum_grad.sizes import show_shape
 
 if TYPE_CHECKING:
     from tf_einsum_grad.explanation import Explanation, Gradient, Work
+    from tf_einsum_grad.sharding import Communication
 
 __all__ = ["operand_name", "show_bytes", "show_flops", "to_html", "to_text"]
 
@@ -65,6 +66,21 @@ def _lines(e: Explanation) -> Iterator[str]:
     for gradient in e.gradients:
         yield ""
         yield from _gradient_lines(gradient)
+    if e.communication:
+        yield ""
+        yield "Communication, on the mesh"
+        for part in e.communication:
+            yield from _wrapped(_communication(part))
+
+
+def _communication(part: Communication) -> str:
+    if not part.reduced:
+        return f"{part.what}: {part.equation} sends nothing."
+    return (
+        f"{part.what}: {part.equation} sums over {', '.join(part.reduced)}: an all-reduce of "
+        f"{show_bytes(part.bytes)} over {part.devices} devices, {show_bytes(part.bytes_sent)} sent "
+        "by each."
+    )
 
 
 def _gradient_lines(gradient: Gradient) -> Iterator[str]:
@@ -156,10 +172,12 @@ def to_html(e: Explanation) -> str:
         + "</p>"
         for g in e.gradients
     )
+    sent = "".join(f"<br>{html.escape(_communication(part))}" for part in e.communication)
+    sent = f"<h4>Communication</h4><p>{sent.removeprefix('<br>')}</p>" if sent else ""
     return (
         f"<div><h4>Y = einsum(<code>'{html.escape(e.equation)}'</code>, {operands}) &rarr; "
         f"Y<small>{show_shape(e.output_shape)}</small></h4>{labels}"
-        f"<h4>Gradients</h4>{gradients}<h4>What runs</h4>{runs}</div>"
+        f"<h4>Gradients</h4>{gradients}<h4>What runs</h4>{runs}{sent}</div>"
     )
 
 
