@@ -421,6 +421,26 @@ def test_gradient_through_a_function_from_outside(compiled):
     equal(second.gradient(g[0], operands[1:]), [second_b, second_c])
 
 
+def test_second_order_of_a_branch():
+    # The operands are tensors of the graph around the branch, and of the forward pass.
+    rng = np.random.default_rng(0)
+    a, b = tf.constant(draw((3, 3), rng)), tf.constant(draw((3, 3), rng))
+
+    @tf.function
+    def function(a, b):
+        return tf.cond(
+            tf.size(a) > 0, lambda: einsum("ij,jk->ik", a, b), lambda: einsum("ij,kj->ik", a, b)
+        )
+
+    with tf.GradientTape() as outer:
+        outer.watch([a, b])
+        with tf.GradientTape() as inner:
+            inner.watch([a, b])
+            y = function(a, b)
+        g = inner.gradient(y, a)  # every row of it the row sums of b
+    equal(outer.gradient(g, b), 3 * np.ones((3, 3)))
+
+
 def test_relaxed_shapes():
     function = tf.function(lambda a, b: einsum("bij,bjk->bik", a, b), reduce_retracing=True)
     rng = np.random.default_rng(0)

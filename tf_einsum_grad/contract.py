@@ -56,6 +56,10 @@ def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.identity(operands[0])
     if not rule.differentiable:
         return rule.run(*operands)
+    if not tf.executing_eagerly():
+        # Branches and backward passes are graphs of their own. `tf.custom_gradient` records a tensor
+        # of the graph around them as it is; the second order would then find it out of scope.
+        operands = [tf.identity(x) for x in operands]
 
     def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> list[tf.Tensor | None]:
         if not isinstance(cotangent, tf.Tensor):  # the sparse gradient of a gather
@@ -63,7 +67,7 @@ def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
         return [
             contract(
                 rule.transpose(k),
-                [cotangent if i == k else _residual(x) for i, x in enumerate(operands)],
+                [cotangent if i == k else _conjugate(x) for i, x in enumerate(operands)],
             )
             if needed[k]
             else None
@@ -96,12 +100,5 @@ def _record_eagerly(
     return result
 
 
-def _residual(x: tf.Tensor) -> tf.Tensor:
-    """An operand as the backward pass needs it: conjugated, and a tensor of the graph it is in.
-
-    The backward pass of a `tf.function` is a graph of its own. `tf.custom_gradient` records what it
-    is given as it is, so a tensor of the forward graph would be out of scope in the second order.
-    """
-    if x.dtype.is_complex:
-        return tf.math.conj(x)
-    return x if tf.executing_eagerly() else tf.identity(x)
+def _conjugate(x: tf.Tensor) -> tf.Tensor:
+    return tf.math.conj(x) if x.dtype.is_complex else x

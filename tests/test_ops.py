@@ -1,0 +1,143 @@
+"""The public `einsum`: dtypes, random equations, native as a second opinion, the question itself."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+
+from tests.corpus import CORPUS, Case, case, cases
+from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA
+from tests.test_ops_corpus import all_orders, check
+from tf_einsum_grad import einsum
+
+FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+DEVICES = ("CPU:0", "GPU:0")
+SOME = tuple(
+    map(case, ("ab,bc->ac", "bac,bcd->dba", "ab,ab->", "aab->ba", "ab->b", "a->aa", "a,ab,bc->c"))
+)
+QUESTION = "ijkm,ijkn->imn"
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    if not tf.config.list_logical_devices(request.param.partition(":")[0]):
+        pytest.skip(f"this machine has no {request.param}")
+    with tf.device(request.param):
+        yield request.param
+
+
+def value_and_gradients(function, operands, cotangent):
+    with tf.GradientTape() as tape:
+        tape.watch(operands)
+        value = function(*operands)
+    return [value, *tape.gradient(value, operands, cotangent)]
+
+
+@given(cases())
+@settings(max_examples=150)
+def test_random_equations(case):
+    check([case], EAGER, all_orders)
+
+
+@pytest.mark.parametrize("mode", [STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA], ids=str)
+def test_random_equations_in_graphs(mode):
+    @given(cases(max_operands=3))
+    @settings(max_examples=4)
+    def run(case):
+        check([case], mode, all_orders)
+
+    run()
+
+
+def test_native_agrees_where_it_takes_the_equation():
+    agreed = 0
+    for c in CORPUS[::4]:
+        operands, cotangent = [tf.constant(x) for x in c.draw()], tf.constant(c.draw_cotangent())
+        native, ours = (partial(function, c.equation) for function in (tf.einsum, einsum))
+        try:
+            wanted = value_and_gradients(native, operands, cotangent)
+        except (ValueError, tf.errors.OpError):
+            continue  # B7, B10: it does not
+        if not c.sizes:
+            got = value_and_gradients(ours, operands, cotangent)
+            for mine, theirs in zip(got, wanted, strict=True):
+                np.testing.assert_array_equal(mine, theirs, err_msg=str(c))
+            agreed += 1
+    assert agreed > 100
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("compiled", [None, False, True])
+def test_dtypes(device, dtype, compiled):
+    # Small integers: every dtype holds them, and their sums, exactly.
+    def run(rows):
+        return [
+            value_and_gradients(partial(einsum, c.equation), operands, cotangent)
+            for c, (operands, cotangent) in zip(SOME, rows, strict=True)
+        ]
+
+    kind = "complex128" if dtype.startswith("complex") else "float64"
+    inputs = [(c.draw(kind), c.draw_cotangent(kind)) for c in SOME]
+    tensors = tf.nest.map_structure(lambda x: tf.cast(x, dtype), inputs)
+    function = run if compiled is None else tf.function(run, jit_compile=compiled)
+    for c, (operands, cotangent), got in zip(SOME, inputs, function(tensors), strict=True):
+        wanted = [c.reference.value(operands), *c.reference.vjps(operands, cotangent)]
+        for g, w in zip(got, wanted, strict=True):
+            assert g.dtype.name == dtype
+            np.testing.assert_allclose(tf.cast(g, kind), w, rtol=2**-7, err_msg=str(c))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_question_small(device, dtype):
+    rng = np.random.default_rng(0)
+    kind = "complex128" if dtype.startswith("complex") else "float64"
+    shapes = ((4, 7, 7, 16), (4, 7, 7, 16), (4, 16, 16))
+    a, b, g = (tf.cast(rng.standard_normal(shape), dtype) for shape in shapes)
+    got = value_and_gradients(partial(einsum, QUESTION), [a, b], g)
+    reference = Case(QUESTION, shapes[:2]).reference
+    wide = [tf.cast(x, kind).numpy() for x in (a, b, g)]
+    wanted = [reference.value(wide[:2]), *reference.vjps(wide[:2], wide[2])]
+    eps = {"float16": 2**-9, "bfloat16": 2**-6, "float32": 1e-5, "complex64": 1e-5}.get(
+        dtype, 1e-12
+    )
+    for mine, right in zip(got, wanted, strict=True):
+        assert mine.dtype.name == dtype
+        np.testing.assert_allclose(
+            tf.cast(mine, kind), right, rtol=eps, atol=eps * np.abs(right).max()
+        )
+
+
+def test_the_question(device):
+    shape = (100, 28, 28, 512)
+    a, b = (tf.random.stateless_normal(shape, (0, seed)) for seed in range(2))
+    g = tf.random.stateless_normal((100, 512, 512), (0, 2))
+    native = tf.function(
+        lambda a, b, g: value_and_gradients(lambda *x: tf.einsum(QUESTION, *x), [a, b], g)
+    )
+    ours = tf.function(
+        lambda a, b, g: value_and_gradients(lambda *x: einsum(QUESTION, *x), [a, b], g)
+    )
+    tolerance = 1e-4 if device.startswith("CPU") else 1e-2  # GPUs may round to TensorFloat-32
+    for mine, theirs in zip(ours(a, b, g), native(a, b, g), strict=True):
+        scale = tf.reduce_max(tf.abs(theirs))
+        assert tf.reduce_max(tf.abs(mine - theirs)) < tolerance * scale
+
+
+def test_options_reach_graphs():
+    function = tf.function(
+        lambda a, b, c: einsum("ij,jk,kl->il", a, b, c, optimize="greedy", size_hints={"j": 9}),
+        input_signature=[tf.TensorSpec([None, None])] * 3,
+    )
+    assert (
+        function(tf.ones([2, 3]), tf.ones([3, 4]), tf.ones([4, 5])).numpy().tolist()
+        == [[12.0] * 5] * 2
+    )
+
+
+def test_an_identity_shares_its_buffer():
+    graph = tf.function(lambda x: einsum("ab->ab", x)).get_concrete_function(tf.ones([2, 3])).graph
+    assert {op.type for op in graph.get_operations()} <= {"Placeholder", "Identity", "NoOp"}
