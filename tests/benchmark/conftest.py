@@ -8,7 +8,7 @@ FAST = Effort(repeats=2, seconds=0.0)
 
 
 def _small_limit(dtype, effort):
-    return measure_limit(dtype, FAST, side=64, lengths=(1 << 16,))
+    return measure_limit(dtype, FAST, sides=(64,), lengths=(1 << 16,))
 
 
 @pytest.fixture(autouse=True)

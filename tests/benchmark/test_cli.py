@@ -116,6 +116,7 @@ def test_a_wrong_result_exits_1(measured, capsys):
         (("--suite", "--compare", "/no/such.json"), "cannot read '/no/such.json'"),
         (("--suite", "--json", "/no/such/dir/x.json"), "no directory '/no/such/dir'"),
         (("--suite", "--plot", "chart.doc"), ".png"),
+        (("--suite", "--plot", "x.png", "--passes", "forward"), "requires 'both'"),
         (("--suite", "--peers", "--peer-python", "/no/python"), "does not run"),
     ],
 )

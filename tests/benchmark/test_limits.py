@@ -24,7 +24,7 @@ def test_the_best_of_two_measurements_stands():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_measured_rates_are_plausible(dtype):
-    limit = measure_limit(dtype, FAST, side=64, lengths=(1 << 16,))
+    limit = measure_limit(dtype, FAST, sides=(64,), lengths=(1 << 16,))
     assert 1e6 < limit.flops_per_second < 1e15
     assert 1e6 < limit.bytes_per_second < 1e14
 

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tf_einsum_grad.benchmark.workloads import DTYPES, PASSES, Workload, load_workloads
+from tf_einsum_grad.benchmark.workloads import (
+    DTYPES,
+    MODES,
+    PASSES,
+    PEERS,
+    Workload,
+    load_workloads,
+)
 from tf_einsum_grad.cli import parse_shape
 from tf_einsum_grad.errors import EinsumError
 
@@ -21,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_MODES = ("eager", "graph", "xla")
-_PEERS = ("torch", "jax")
 _WIDTH = 100
 
 _EPILOG = """\
@@ -61,7 +66,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--dtype", choices=DTYPES, help="default: float32")
     parser.add_argument(
-        "--modes", type=_names(_MODES), default=_MODES, help=f"default: {','.join(_MODES)}"
+        "--modes", type=_names(MODES), default=MODES, help=f"default: {','.join(MODES)}"
     )
     parser.add_argument(
         "--passes", type=_names(PASSES), default=PASSES, help=f"default: {','.join(PASSES)}"
@@ -135,6 +140,8 @@ def _check_files(arguments: argparse.Namespace) -> Report | None:
         if path is not None and not path.absolute().parent.is_dir():
             raise _UsageError(f"--{name}: there is no directory {str(path.parent)!r}")
     if arguments.plot is not None:
+        if "both" not in arguments.passes:
+            raise _UsageError("--plot requires 'both' among --passes")
         from tf_einsum_grad.benchmark.charts import require_matplotlib
 
         try:
@@ -168,7 +175,7 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
     except ValueError as error:
         print(f"tf-einsum-grad bench: {error}", file=sys.stderr)
         return 2
-    for name in _PEERS if arguments.peers else ():
+    for name in PEERS if arguments.peers else ():
         if name not in peers:
             errors.print(f"{name} is not installed: pip install 'tf-einsum-grad\\[peers]'")
     with _progress(errors) as progress:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_einsum_grad.benchmark.report import Curve, Line, Overhead
 from tf_einsum_grad.benchmark.timing import Effort, interleave
-from tf_einsum_grad.benchmark.variants import MODES, VARIANTS, build_passes, make_tensors
+from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
 from tf_einsum_grad.benchmark.workloads import Workload
 from tf_einsum_grad.equation import Equation, fresh_labels
 from tf_einsum_grad.plan import make_plan
@@ -120,7 +120,7 @@ def measure_overheads(effort: Effort) -> tuple[Overhead, ...]:
         ),
     }
     built = {
-        who: build_passes(variant, workload.equation, MODES[0], (a, b), cotangent)
+        who: build_passes(variant, workload.equation, "eager", (a, b), cotangent)
         for who, variant in VARIANTS.items()
     }
     found = []

@@ -12,29 +12,41 @@ __all__ = ["measure_limit"]
 
 
 def measure_limit(
-    dtype: str, effort: Effort, side: int | None = None, lengths: tuple[int, ...] | None = None
+    dtype: str,
+    effort: Effort,
+    sides: tuple[int, ...] | None = None,
+    lengths: tuple[int, ...] | None = None,
 ) -> MachineLimit:
     """Measures the rates of this machine.
 
     Args:
         dtype: one of `workloads.DTYPES`.
         effort: how long each of the measurements may take.
-        side: of the square matrices; 2048 on CPU and 8192 on GPU by default.
+        sides: of the square matrices, of which the fastest counts; 1024 and 2048 on CPU, 4096 and
+            8192 on GPU by default.
         lengths: bytes of the tensors that are streamed through. By default 4 to 32 MB on CPU:
             smaller ones measure the cost of a call, and for larger ones the C library asks the
             system for fresh pages in every call, which costs several times what moving them
             does. 64 MB to 1 GB on GPU.
     """
     gpu = bool(tf.config.list_logical_devices("GPU"))
-    side = side or (8192 if gpu else 2048)
+    sides = sides or ((4096, 8192) if gpu else (1024, 2048))
     lengths = lengths or (
         (1 << 26, 1 << 28, 1 << 30) if gpu else (1 << 22, 1 << 23, 1 << 24, 1 << 25)
     )
+    return MachineLimit(
+        dtype,
+        max(_matmul_rate(side, dtype, effort) for side in sides),
+        max(_bandwidth(n, dtype, effort) for n in lengths),
+    )
+
+
+def _matmul_rate(side: int, dtype: str, effort: Effort) -> float:
+    """Multiplications and additions per second of the best of several products."""
     a, b = (_random((side, side), dtype) for _ in range(2))
     samples = interleave({"matmul": lambda: lambda: tf.matmul(a, b)}, effort)
     flops = 2.0 * side**3 * (4 if dtype.startswith("complex") else 1)
-    bandwidth = max(_bandwidth(n, dtype, effort) for n in lengths)
-    return MachineLimit(dtype, flops / min(samples["matmul"]), bandwidth)
+    return flops / min(samples["matmul"])
 
 
 def _bandwidth(n_bytes: int, dtype: str, effort: Effort) -> float:

@@ -18,11 +18,9 @@ from tf_einsum_grad.benchmark.statistics import summarise
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import Preparation
 from tf_einsum_grad.benchmark.workers import Worker
-from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.benchmark.workloads import PEERS, Workload
 
-__all__ = ["PEERS", "find_peers", "race", "start_peer"]
-
-PEERS = ("torch", "jax")
+__all__ = ["find_peers", "race", "start_peer"]
 
 _ROUNDS = 3
 

@@ -15,7 +15,7 @@ from tf_einsum_grad.benchmark.environment import describe_environment
 from tf_einsum_grad.benchmark.growth import measure_growth, measure_overheads
 from tf_einsum_grad.benchmark.limits import measure_limit
 from tf_einsum_grad.benchmark.memory import measure_memory, start_memory_worker
-from tf_einsum_grad.benchmark.peers import PEERS, race, start_peer
+from tf_einsum_grad.benchmark.peers import race, start_peer
 from tf_einsum_grad.benchmark.report import (
     Comparison,
     Failure,
@@ -28,14 +28,13 @@ from tf_einsum_grad.benchmark.report import (
 from tf_einsum_grad.benchmark.statistics import paired_ratio, summarise
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import (
-    MODES,
     VARIANTS,
     Preparation,
     build_passes,
     make_tensors,
 )
 from tf_einsum_grad.benchmark.workers import Worker, WorkerError
-from tf_einsum_grad.benchmark.workloads import PASSES, Workload, load_workloads
+from tf_einsum_grad.benchmark.workloads import MODES, PASSES, PEERS, Workload, load_workloads
 
 __all__ = ["Progress", "ResultMismatch", "compare", "run_suite"]
 

@@ -15,9 +15,7 @@ import tensorflow as tf
 from tf_einsum_grad.benchmark.workloads import Workload
 from tf_einsum_grad.ops import einsum
 
-__all__ = ["MODES", "VARIANTS", "Preparation", "build_passes", "make_tensors", "native_einsum"]
-
-MODES = ("eager", "graph", "xla")
+__all__ = ["VARIANTS", "Preparation", "build_passes", "make_tensors", "native_einsum"]
 
 Call = Callable[[], Any]
 Preparation = Callable[[], Call]
@@ -71,7 +69,7 @@ def build_passes(
     Args:
         variant: called as `variant(equation, *operands)`.
         equation: as `tf.einsum` takes it.
-        mode: one of `MODES`.
+        mode: `eager`, `graph` or `xla`.
         operands: what it is called with.
         cotangent: the incoming gradient, of the result's shape.
 
@@ -106,7 +104,10 @@ def build_passes(
             "both": lambda: lambda: both(cotangent, *operands),
         }
     jit = mode == "xla"
-    functions = [tf.function(f, jit_compile=jit) for f in (forward, backward, both)]
+    # There is no control flow for AutoGraph to convert, and looking for it takes long.
+    functions = [
+        tf.function(f, jit_compile=jit, autograph=False) for f in (forward, backward, both)
+    ]
     return {
         "forward": lambda: lambda: functions[0](*operands),
         "backward": lambda: lambda: functions[1](cotangent, *operands),

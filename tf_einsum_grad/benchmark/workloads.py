@@ -16,7 +16,7 @@ import opt_einsum
 from tf_einsum_grad.equation import Equation, expand_ellipses, parse_equation
 from tf_einsum_grad.sizes import bind_sizes
 
-__all__ = ["DTYPES", "PASSES", "Workload", "load_workloads"]
+__all__ = ["DTYPES", "MODES", "PASSES", "PEERS", "Workload", "load_workloads"]
 
 # What has gradients, with the bytes of an element and the NumPy dtype that inputs are drawn in.
 DTYPES = {
@@ -28,7 +28,9 @@ DTYPES = {
     "complex128": (16, "complex128"),
 }
 
+MODES = ("eager", "graph", "xla")
 PASSES = ("forward", "backward", "both")
+PEERS = ("torch", "jax")
 
 
 @dataclass(frozen=True, slots=True)
