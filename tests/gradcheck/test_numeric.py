@@ -8,7 +8,9 @@ EPS = 2.0**-52
 
 
 def derivative(function, amplitude=1.0, eps=EPS):
-    return Derivative(lambda h: function(h) - function(0.0), amplitude=amplitude, steps=steps_for(eps))
+    return Derivative(
+        lambda h: function(h) - function(0.0), amplitude=amplitude, steps=steps_for(eps)
+    )
 
 
 @pytest.mark.parametrize(
