@@ -6,6 +6,7 @@ Prints one line of JSON with what it took.
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import keras
@@ -34,7 +35,7 @@ def transformer() -> keras.Model:
 def main() -> None:
     model = transformer()
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, LENGTH)).astype(np.int32)
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     report = check_gradients(model, ids, training=True, n_directions=1)
     seconds = time.perf_counter() - start
     if not report.passed:
@@ -47,6 +48,8 @@ def main() -> None:
         "backward_passes": report.backward_passes,
         "reference": report.reference,
         "seconds": round(seconds, 1),
+        "processor_seconds": round(time.process_time() - processor, 1),
+        "load": round(os.getloadavg()[0], 1),
     }
     print(json.dumps(result))
 

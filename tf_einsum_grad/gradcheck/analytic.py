@@ -166,10 +166,12 @@ class ForwardMode(Backward):
         self._products: dict[tuple[int, bytes], Array | None] = {}
 
     def norm(self, leaf: int, u: Array) -> float:
+        """||v * (J u)||, the same scale from the other side."""
         product = self._product(leaf, u)
         return 0.0 if product is None else float(np.linalg.norm(product))
 
     def directional(self, leaf: int, u: Array) -> float:
+        """Re <v, J u>."""
         product = self._product(leaf, u)
         return 0.0 if product is None else float(np.sum(product))
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import VARIANTS
 from tf_einsum_grad.gradcheck.explain import explain, hints
+from tf_einsum_grad.gradcheck.findings import Asymmetry, Finding, Options
 from tf_einsum_grad.gradcheck.inputs import build_problem
-from tf_einsum_grad.gradcheck.judge import Asymmetry, Finding, Judge, Options
+from tf_einsum_grad.gradcheck.judge import Judge
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem
 from tf_einsum_grad.gradcheck.promote import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport

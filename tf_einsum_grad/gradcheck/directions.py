@@ -23,7 +23,7 @@ def wide(array: Any) -> Array:
     dtype('float64')
     """
     array = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
-    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    return np.asarray(array, np.complex128 if np.iscomplexobj(array) else np.float64)
 
 
 def rms(array: Array) -> float:

@@ -75,10 +75,8 @@ class Exact:
             present = [t for t in [*y, *gradients] if t is not None]
             return [tf.identity(tf.convert_to_tensor(t)) for t in present]
 
-        tail = [
-            tf.zeros(y.shape, dtype)
-            for y, dtype in zip(outputs, problem.output_dtypes, strict=True)
-        ]
+        dtypes = problem.output_dtypes
+        tail = [tf.zeros(y.shape, d) for y, d in zip(outputs, dtypes, strict=True)]
         extended = dataclasses.replace(problem, args=[*problem.args, *tail])
         try:
             concrete: Any = tf.function(flat, autograph=False).get_concrete_function(

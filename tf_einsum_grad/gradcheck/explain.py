@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import BackwardError, ForwardMode, VariantError
-from tf_einsum_grad.gradcheck.judge import BudgetExhausted, Comparison, Finding, Judge
+from tf_einsum_grad.gradcheck.findings import BudgetExhausted, Comparison, Finding
+from tf_einsum_grad.gradcheck.judge import Judge
 from tf_einsum_grad.gradcheck.localise import (
     bisect,
     constant_ratio,

@@ -1,7 +1,7 @@
 """Find the elements of a leaf whose gradient is wrong, and guess why.
 
-A directional derivative is linear in the direction, so one evaluation tells the error of a half and,
-by subtraction, that of the other half: bisection needs log2(n) numeric derivatives.
+A directional derivative is linear in the direction, so one evaluation tells the error of a half
+and, by subtraction, that of the other half: bisection needs log2(n) numeric derivatives.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Element:
 
     @property
     def error(self) -> float:
+        """How far apart the two are."""
         return abs(self.analytic - self.numeric)
 
 
@@ -78,7 +79,7 @@ def _descend(u: Array, total: float, error: Callable[[Array], float]) -> Index:
 def _masked(u: Array, where: Array) -> Array:
     masked = np.zeros_like(u).ravel()
     masked[where] = u.ravel()[where]
-    return masked.reshape(u.shape)
+    return np.asarray(masked.reshape(u.shape))
 
 
 def constant_ratio(pairs: Iterable[tuple[float, float]]) -> float | None:

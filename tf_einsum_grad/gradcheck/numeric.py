@@ -165,9 +165,14 @@ class Derivative:
         """
         found = [self._richardson(k) for k in range(count)]
         choose = min if self.steps.eps < 1e-12 else max
+        values = [estimate.value for estimate in found]
         for k in range(1, count):
-            change = abs(found[k].value - found[k - 1].value) + self.noise(k + 1)
+            change = abs(values[k] - values[k - 1]) + self.noise(k + 1)
             found[k] = replace(found[k], error=choose(change, found[k].error))
+        if choose is max:
+            for k in range(count - 1):
+                change = abs(values[k + 1] - values[k])
+                found[k] = replace(found[k], error=max(change, found[k].error))
         return found
 
     def _even(self, k: int) -> float:

@@ -89,17 +89,16 @@ def low_dtypes(concrete: Any) -> set[str]:
     return {tf.as_dtype(dtype).name for dtype in found & _WIDER.keys()}
 
 
-def draws(concrete: Any) -> bool:
+def draws(concrete: Any, stateless: bool = False) -> bool:
     """Whether a traced function holds random state that only a new global seed resets.
 
-    Python functions may, so they count.
+    A `tf.py_function` may, so it counts; with `stateless`, any random op does.
     """
     graph_def = concrete.graph.as_graph_def()
     nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
-    return any(
-        node.op in PYTHON_OPS or (_NATIVE.search(node.op) and not node.op.startswith("Stateless"))
-        for node in nodes
-    )
+    ops = {node.op for node in nodes}
+    random = {op for op in ops if _NATIVE.search(op)}
+    return "EagerPyFunc" in ops or any(stateless or "Stateless" not in op for op in random)
 
 
 def seed_as_eager(graph_def: Any, seed: int) -> bool:

@@ -87,6 +87,7 @@ class PromotedFunction:
         _private.unregister_functions(reversed(self._names))
 
     def __call__(self, args: Sequence[Any]) -> list[tf.Tensor]:
+        """Run it once, with promoted arguments."""
         if self.recorder:
             self.recorder.rewind()
         outputs = self._function(*args)
@@ -175,6 +176,7 @@ class Promoted:
         self._args[len(self._args) - len(values) :] = [tf.constant(v) for v in values]
 
     def rebase(self, values: Sequence[Array]) -> list[Array]:
+        """Record what stop_gradient holds at a point; return the outputs there."""
         recorder = self.function.recorder
         self._base = list(values)
         if recorder:
@@ -191,6 +193,7 @@ class Promoted:
         return outputs
 
     def outputs(self, values: Sequence[Array]) -> list[Array]:
+        """Return the outputs with the leaves at these values."""
         self.evaluations += 1
         args = list(self._args)
         wanted = {key: self.guard.base(self._variables[key]) for key in self.function.shadows}
@@ -231,9 +234,11 @@ class Native:
         self.evaluations = 0
 
     def rebase(self, values: Sequence[Array]) -> list[Array]:
+        """Return the outputs; there is nothing to record."""
         return self.outputs(values)
 
     def outputs(self, values: Sequence[Array]) -> list[Array]:
+        """Return the outputs with the leaves at these values, as the variant computes them."""
         self.evaluations += 1
         self.guard.reset()
         self.problem.assign(values)
