@@ -57,8 +57,8 @@ def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
     if not rule.differentiable:
         return rule.run(*operands)
     if not tf.executing_eagerly():
-        # Branches and backward passes are graphs of their own. `tf.custom_gradient` records a tensor
-        # of the graph around them as it is; the second order would then find it out of scope.
+        # Branches and backward passes are graphs of their own. `tf.custom_gradient` records a
+        # tensor of the graph around them as it is; the second order would find it out of scope.
         operands = [tf.identity(x) for x in operands]
 
     def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> list[tf.Tensor | None]:
