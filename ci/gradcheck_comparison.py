@@ -2,8 +2,8 @@
 
     ci/gradcheck_comparison [--peers PYTHON]
 
-`--peers` is a Python with torch and JAX; without it their columns stay empty. The table goes between
-two markers in docs/gradient_checker.md, with the measured figures of the transformer.
+`--peers` is a Python with torch and JAX; without it their columns stay empty. The table goes
+between two markers in docs/gradient_checker.md, with the measured figures of the transformer.
 """
 
 from __future__ import annotations
@@ -108,11 +108,11 @@ def main() -> None:
     r = json.loads(out.stdout.splitlines()[-1])
     print(r)
     figures = (
-        f"A 12-layer Keras transformer with {r['parameters']:,} parameters in {r['leaves'] - 1} leaves"
-        f" (order 1, eager, one direction, dropout on): {r['status']}, {r['evaluations']} forward"
-        f" evaluations, {r['backward_passes']} backward pass, {r['processor_seconds']} s of processor"
-        f" time, {r['seconds']} s of wall time on 2 cores with a load average of {r['load']}"
-        " (other work ran beside it)."
+        f"A 12-layer Keras transformer with {r['parameters']:,} parameters in {r['leaves'] - 1}"
+        f" leaves (order 1, eager, one direction, dropout on): {r['status']},"
+        f" {r['evaluations']} forward evaluations, {r['backward_passes']} backward pass,"
+        f" {r['processor_seconds']} s of processor time, {r['seconds']} s of wall time on 2 cores"
+        f" with a load average of {r['load']} (other work ran beside it)."
     )
     PAGE.write_text(insert(page, "transformer", figures), encoding="utf-8")
 
