@@ -117,7 +117,7 @@ SIZES = [
     (("a,bb->ab", V, (2, 3)), "the repeated label 'b' of operand 1, got 2 and 3"),
     (("iji->j", (2, 3, 4)), "the repeated label 'i' of operand 0, got 2 and 4"),
     (("ij,jk,kl->il", A, B, A), "label 'k', got 4 in operand 1 (shape (3, 4)) and 2 in operand 2"),
-    (("i,i,i->", V, V, (4,)), "label 'i', got 3 in operand 0 (shape (3)) and 4 in operand 2"),
+    (("i,i,i->", V, V, (4,)), "label 'i', got 3 in operand 0 (shape (3,)) and 4 in operand 2"),
     (("i,i->i", (0,), (2,)), "label 'i', got 0 in operand 0"),
     (("...i,...i->...", (2, 3), (4, 3)), "'...i,...i->...'"),
     (("...,...->...", (2, 3), (3, 2)), "got 2 in operand 0 (shape (2, 3)) and 3 in operand 1"),
@@ -134,7 +134,7 @@ SIZES = [
     (("i->ij", V, {"sizes": {"j": 2.5}}), "integer from 0 on for label 'j', got 2.5"),
     (("i->ij", V, {"sizes": {"j": None}}), "for label 'j', got None"),
     (("i->ij", V, {"sizes": {"j": True}}), "for label 'j', got True"),
-    (("i->i", V, {"sizes": {"i": 5}}), "label 'i', got 3 in operand 0 (shape (3)) and 5 in sizes"),
+    (("i->i", V, {"sizes": {"i": 5}}), "label 'i', got 3 in operand 0 (shape (3,)) and 5 in sizes"),
     (("i->i", V, {"sizes": {"...": (2,)}}), "'i->i' requires '...' in the output"),
     (("...i->...i", A, {"sizes": {"...": ()}}), "requires a size for each of the 1 dimensions"),
     (

@@ -52,7 +52,7 @@ kinds = {name: type(getattr(t, name)).__name__ for name in t.__all__}
 again = {name: type(getattr(t, name)).__name__ for name in t.__all__}
 print(kinds == again, set(t.__all__) <= set(dir(t)), sorted(set(kinds.values())))
 """
-    assert run(code) == "True True ['function', 'str', 'type']\n"
+    assert run(code) == "True True ['function', 'module', 'str', 'type']\n"
 
 
 def test_unknown_names_are_attribute_errors():

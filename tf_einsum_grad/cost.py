@@ -90,6 +90,11 @@ _MATVEC_BYTES_PER_US = 8_500.0
 # of (100000, 16), 5.1 ms (2.5), so each one of a batch costs 50 ns.
 _DOT_BYTES_PER_US = 12_000.0
 _BATCH_US = 0.05
+# Outer products: `bi,bj->bij` of (256, 128, 128), 64 kB each, 3.4 ms by matmul and 3.8 by multiply;
+# of (64, 256, 256), 262 kB each, 8.3 and 5.9.
+_OUTER_BYTES_PER_US = 16_500.0
+_LARGE_OUTER_BYTES_PER_US = 6_000.0
+_LARGE_OUTER = 2**17
 # Starting any kernel, however small: through Python in eager mode (`tf.raw_ops.Reshape` 10 us,
 # `Transpose` 12, `Einsum` 17), by the executor in graphs; XLA has fused it with something else.
 _LAUNCH_US = {"eager": 10.0, "graph": 1.5, "xla": 0.0}
@@ -127,6 +132,10 @@ def matmul_us(
     rate of large ones; transposes cost what it takes to read across rows.
     """
     memory = item * batch * (m * k + k * n + m * n)
+    if k == 1:
+        small = item * m * n < _LARGE_OUTER
+        rate = _OUTER_BYTES_PER_US if small else _LARGE_OUTER_BYTES_PER_US
+        return _BATCH_US * batch + memory / rate
     if m == 1 or n == 1:
         rate = _VECMAT_BYTES_PER_US if m == 1 else _MATVEC_BYTES_PER_US
         rate = _DOT_BYTES_PER_US if m == n else rate

@@ -3,7 +3,7 @@
 First what is free is taken: labels of size 1 are dropped, and labels that stand side by side in
 every term become one *group*. Then three kinds of kernel compete:
 
-    multiply           nothing is contracted: one elementwise product
+    multiply           nothing is contracted: one elementwise product (or a matmul of vectors)
     multiply and sum   one operand has no free label: a product as large as the other, summed
     matmul, einsum     the general case: each operand as (batch, free, contracted), either of the
                        last two first, and either operand first
@@ -56,6 +56,8 @@ def pairwise_lowerings(contraction: Contraction) -> Iterator[Lowering]:
     dot = _GroupedDot.of(contraction)
     if not dot.contracted:
         yield from _multiplies(dot)
+        if dot.lhs_free and dot.rhs_free and contraction.target != "xla":
+            yield from _matmuls(dot)
         return
     if not dot.rhs_free:
         yield _multiply_and_sum(dot, big=0)

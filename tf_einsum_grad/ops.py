@@ -124,6 +124,10 @@ def _read_sizes(
     items = {}
     tensors = {}
     for label, size in sorted(sizes.items()):
+        if size is None:  # which would mean a tensor further on
+            raise SizeError(
+                f"einsum {text!r} requires an integer in {name} for label {label!r}, got None"
+            )
         items[label] = tuple(size) if isinstance(size, list) else size
         if isinstance(size, tf.Tensor):
             if tf.executing_eagerly() and size.dtype.is_integer and size.shape.rank == 0:

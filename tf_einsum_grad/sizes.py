@@ -96,11 +96,10 @@ def bind_call(
     if hidden is None:
         equation = expand_ellipses(parsed, tuple(map(len, shapes)))
         return bind_sizes(equation, shapes, given, text)
-    if ELLIPSIS not in parsed.output or not isinstance(hidden, tuple | list):
-        raise SizeError(
-            f"einsum {text!r} requires sizes={{'...': ...}} to be a tuple for an ellipsis of the "
-            f"output, got {hidden!r}"
-        )
+    if ELLIPSIS not in parsed.output:
+        raise SizeError(f"einsum {text!r} requires '...' in the output for sizes={{'...': ...}}")
+    if not isinstance(hidden, tuple | list):
+        raise SizeError(f"einsum {text!r} requires a tuple of sizes for '...', got {hidden!r}")
     equation = expand_ellipses(parsed, tuple(map(len, shapes)), len(hidden))
     labels = equation.output[parsed.output.index(ELLIPSIS) :][: len(hidden)]
     return bind_sizes(equation, shapes, given | dict(zip(labels, hidden, strict=True)), text)
