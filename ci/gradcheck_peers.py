@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (one line a case reads best)
 """The cases of tests/gradcheck/cases.py that torch and JAX can express, run with their checkers.
 
 Runs in an environment of its own (`--python` of ci/gradcheck_comparison): prints one JSON object,
