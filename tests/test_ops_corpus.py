@@ -73,8 +73,8 @@ def test_eager(case):
 # In graphs each mode takes a slice of the corpus: tracing and compiling take longer than running.
 GRAPH_SLICES = (
     (STATIC, 1, 5),
-    (UNKNOWN_DIMS, 0, 3),
-    (UNKNOWN_RANK, 3, 9),
+    (UNKNOWN_DIMS, 0, 6),
+    (UNKNOWN_RANK, 3, 18),
     (XLA, 2, 13),
     (XLA_UNKNOWN_DIMS, 5, 13),
 )
