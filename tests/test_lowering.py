@@ -1,0 +1,142 @@
+"""Which recipe is chosen, and that what the cost model believes is true of it."""
+
+import pytest
+
+from tf_einsum_grad import instructions as do
+from tf_einsum_grad.dot import einsum_layout, pairwise_lowerings
+from tf_einsum_grad.equation import Equation, parse_equation
+from tf_einsum_grad.lowering import lower
+from tf_einsum_grad.recipe import Contraction, DotDimensions
+
+
+def contraction(text, sizes, dtype="float32", target="graph"):
+    return Contraction(parse_equation(text), tuple(sizes.items()), dtype, target)
+
+
+def sizes_of(text, default=64, **sizes):
+    return {label: sizes.get(label, default) for label in parse_equation(text).labels}
+
+
+def steps(lowering):
+    return [i for part in (*lowering.prepare, lowering.finish) for i in part]
+
+
+@pytest.mark.parametrize(
+    ("text", "kernel"),
+    [
+        ("bij,bij->bij", "multiply"),
+        ("i,j->ij", "multiply"),
+        ("bchw,bchw->bhw", "multiply and sum"),
+        ("ij,jk->ik", "matmul"),
+        ("bij,bkj->bik", "matmul"),
+        ("ij->ji", "permute"),
+        ("ij->i", "sum"),
+        ("ii->i", "diagonal"),
+        ("i->ii", "embed diagonal"),
+        ("i->ij", "broadcast"),
+        ("ijkk->ij", "diagonal + sum"),
+        ("ij->ij", "identity"),
+    ],
+)
+def test_kernels(text, kernel):
+    assert lower(contraction(text, sizes_of(text, 512))).kernel == kernel
+
+
+def test_the_question_permutes_nothing_in_either_direction():
+    question = contraction("ijkm,ijkn->imn", {"i": 100, "j": 28, "k": 28, "m": 512, "n": 512})
+    for c in (question, question.transpose(0), question.transpose(1)):
+        assert not any(isinstance(step, do.Permute) for step in steps(lower(c)))
+        assert lower(c).cost.scratch_bytes == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
+def test_dtypes_that_einsum_accumulates_wrongly_or_not_at_all_go_to_matmul(dtype):
+    assert lower(contraction("ij,jk->ik", sizes_of("ij,jk->ik"), dtype)).kernel == "matmul"
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "compute"),
+    [
+        ("bchw,bchw->bhw", "float16", "float32"),  # products overflow and round before the sum
+        ("ij,jk->ik", "float16", None),  # tf.matmul accumulates in float32 by itself
+        ("abcd->ac", "bfloat16", "float32"),  # two sums: the first would round
+        ("ij->i", "bfloat16", None),
+        ("ij,jk->ik", "int8", "int32"),
+        ("ij,jk->ik", "bool", "int64"),
+        ("ij,jk->ik", "float32", None),
+    ],
+)
+def test_compute_dtype(text, dtype, compute):
+    assert lower(contraction(text, sizes_of(text), dtype)).compute_dtype == compute
+
+
+def test_sums_go_one_run_at_a_time_but_for_xla():
+    sizes = sizes_of("abcd->ac")
+    sums = [s for s in steps(lower(contraction("abcd->ac", sizes))) if isinstance(s, do.Sum)]
+    assert sums == [do.Sum((3,)), do.Sum((1,))]
+    assert steps(lower(contraction("abcd->ac", sizes, target="xla"))) == [do.Sum((1, 3))]
+    assert steps(lower(contraction("abcd->ad", sizes))) == [do.Sum((1, 2))]
+
+
+def test_a_large_product_is_not_materialised_to_be_summed():
+    sizes = sizes_of("ij,j->i", 4096)
+    assert lower(contraction("ij,j->i", sizes)).kernel == "matmul"
+    assert lower(contraction("ij,j->i", sizes)).cost.scratch_bytes == 0
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(64, "matmul"), (512, "multiply")])
+def test_small_outer_products_of_a_batch_go_to_matmul(size, kernel):
+    sizes = sizes_of("bi,bj->bij", size, b=64)
+    assert lower(contraction("bi,bj->bij", sizes)).kernel == kernel
+
+
+def test_labels_of_size_1_cost_no_permute():
+    sizes = sizes_of("abc,bd->dac", 64, b=64, a=1)
+    lowered = lower(contraction("cab,bd->dac", sizes))
+    assert not any(isinstance(step, do.Permute) for part in lowered.prepare for step in part)
+
+
+def test_neighbours_move_as_one():
+    sizes = sizes_of("abcd,abe->cdabe", 8)
+    for lowering in pairwise_lowerings(contraction("abcd,abe->cdabe", sizes)):
+        for step in steps(lowering):
+            if isinstance(step, do.Permute):
+                assert len(step.axes) <= 3  # ab, cd, e
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "kernel"),
+    [
+        ("bthd,bshd->bhts", "eager", "einsum"),  # one launch for seven
+        ("bthd,bshd->bhts", "graph", "einsum"),
+        ("bthd,bshd->bhts", "xla", "matmul"),
+        ("bi,bij->bj", "eager", "einsum"),
+        ("bi,bij->bj", "graph", "multiply and sum"),  # TFLite cannot convert it as an einsum (B13)
+    ],
+)
+def test_einsum_where_it_is_fewer_launches_and_converts(text, target, kernel):
+    assert lower(contraction(text, sizes_of(text, 4), target=target)).kernel == kernel
+
+
+def test_roles():
+    roles = DotDimensions.of(parse_equation("bij,bjk->bik"))
+    assert roles == DotDimensions(batch="b", contracted="j", lhs_free="i", rhs_free="k")
+
+
+@pytest.mark.parametrize(
+    ("text", "permuted", "transposed"),
+    [
+        ("ij,jk->ik", [], (False, False)),
+        ("ji,jk->ik", [], (True, False)),
+        ("ij,kj->ik", [], (False, True)),
+        ("ij,jk->ki", ["ki"], (False, False)),
+        ("bthd,bshd->bhts", ["bthd", "bshd"], (False, False)),
+    ],
+)
+def test_what_tensorflows_einsum_permutes(text, permuted, transposed):
+    assert einsum_layout(parse_equation(text)) == (permuted, transposed)
+
+
+def test_a_lowering_is_decided_once():
+    c = contraction("ij,jk->ik", sizes_of("ij,jk->ik"))
+    assert lower(c) is lower(Contraction(Equation(("ij", "jk"), "ik"), c.sizes, c.dtype, c.target))
