@@ -141,3 +141,13 @@ def test_options_reach_graphs():
 def test_an_identity_shares_its_buffer():
     graph = tf.function(lambda x: einsum("ab->ab", x)).get_concrete_function(tf.ones([2, 3])).graph
     assert {op.type for op in graph.get_operations()} <= {"Placeholder", "Identity", "NoOp"}
+
+
+@pytest.mark.parametrize(
+    ("operands", "dtype"),
+    [((2, 3), tf.int32), ((2.0, 3), tf.float32), ((True, 3), tf.int32), ((2.0, 1j), tf.complex128)],
+)
+def test_python_numbers_among_themselves_take_the_widest_dtype(operands, dtype):
+    result = einsum(",->", *operands)
+    assert result.dtype == dtype
+    assert result == operands[0] * operands[1]

@@ -37,8 +37,9 @@ def read_call(equation: Any, operands: Sequence[Any]) -> tuple[str, tuple[Any, .
 def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
     """Tensors of one dtype.
 
-    Python numbers and lists take the dtype of the first operand that has one of its own. So do
-    NumPy arrays next to a tensor, as in every TensorFlow op, but not from float to integer.
+    Python numbers and lists take the dtype of the first operand that has one of its own, or of the
+    widest among them. So do NumPy arrays next to a tensor, as in every TensorFlow op, but not from
+    float to integer.
 
     Raises:
         OperandError: an operand is no dense tensor, or dtypes differ.
@@ -50,6 +51,9 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
         arrays = [x for x in operands if isinstance(x, np.ndarray)]
         dtype = next((tf.as_dtype(x.dtype) for x in (*typed, *arrays)), None)
         tensors = [_convert(equation, k, x, dtype, bool(typed)) for k, x in enumerate(operands)]
+        if dtype is None:
+            widest = max((x.dtype for x in tensors), key=_width)
+            tensors = [_convert(equation, k, x, widest, False) for k, x in enumerate(operands)]
     first = tensors[0].dtype
     for k, x in enumerate(tensors):
         if x.dtype != first:
@@ -65,6 +69,10 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
 
 
 _EAGER_TENSOR = type(tf.constant(0))
+
+
+def _width(dtype: tf.DType) -> tuple[bool, bool, bool, int]:
+    return dtype.is_complex, dtype.is_floating, dtype.is_integer, dtype.size
 
 
 def _convert(
