@@ -12,6 +12,7 @@ from tf_einsum_grad.gradcheck import check_gradients
 
 
 def compiled_model():
+    keras.utils.set_random_seed(0)  # three examples can be degenerate for a BatchNorm
     model = keras.Sequential(
         [keras.Input((4,)), L.Dense(3), L.BatchNormalization(), L.Dropout(0.5)]
     )
