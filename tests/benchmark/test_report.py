@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from tf_einsum_grad.benchmark import Report
-from tf_einsum_grad.benchmark.regression import find_regressions
+from tf_einsum_grad.benchmark.regression import confirm_regressions, find_regressions
 from tf_einsum_grad.benchmark.report import Curve, Failure, Line, Memory, Peer
 from tf_einsum_grad.benchmark.statistics import Ratio
 from tf_einsum_grad.benchmark.tables import duration, percent, times
@@ -119,7 +119,27 @@ def test_what_is_not_in_both_is_not_compared(report):
     old = _with_ratio(report, Ratio(2.0, 1.9, 2.1))
     old = dataclasses.replace(old, comparisons=old.comparisons[:1])
     fell = find_regressions(old, _with_ratio(report, Ratio(1.0, 0.9, 1.1)))
-    assert {r.name for r in fell} == {"tiny_matmul"}
+    assert {r.workload.name for r in fell} == {"tiny_matmul"}
+
+
+def test_only_what_falls_every_time_is_a_regression(report):
+    old = _with_ratio(report, Ratio(2.0, 1.9, 2.1))
+    slow = _with_ratio(report, Ratio(1.0, 0.9, 1.1))
+    found = find_regressions(old, slow)
+    first, *_ = {r.workload for r in found}
+    only_first = dataclasses.replace(
+        slow, comparisons=tuple(c for c in slow.comparisons if c.workload == first)
+    )
+    asked, reports = [], [slow, only_first]
+
+    def measure(workloads):
+        asked.append(workloads)
+        return reports[len(asked) - 1]
+
+    confirmed = confirm_regressions(found, old, measure)
+    assert {r.workload for r in confirmed} == {first}
+    assert [len(workloads) for workloads in asked] == [len(slow.comparisons)] * 2
+    assert not confirm_regressions(found, old, lambda workloads: old)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,7 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
     from rich.console import Console
 
     from tf_einsum_grad.benchmark.peers import find_peers
-    from tf_einsum_grad.benchmark.regression import find_regressions
+    from tf_einsum_grad.benchmark.regression import confirm_regressions, find_regressions
     from tf_einsum_grad.benchmark.runner import run_suite
     from tf_einsum_grad.benchmark.timing import Effort
 
@@ -178,12 +179,10 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
     for name in PEERS if arguments.peers else ():
         if name not in peers:
             errors.print(f"{name} is not installed: pip install 'tf-einsum-grad\\[peers]'")
+    measure = partial(run_suite, modes=arguments.modes, passes=arguments.passes, effort=effort)
     with _progress(errors) as progress:
-        report = run_suite(
+        report = measure(
             workloads,
-            modes=arguments.modes,
-            passes=arguments.passes,
-            effort=effort,
             memory=not (arguments.quick or arguments.no_memory),
             peers=peers,
             peer_python=arguments.peer_python,
@@ -196,6 +195,11 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
         if path is not None:
             write(path)
     regressions = find_regressions(old, report) if old else ()
+    if old and regressions:
+        errors.print("some ratios fell; measuring those again")
+        with _progress(errors) as progress:
+            again = partial(measure, memory=False, progress=progress)
+            regressions = confirm_regressions(regressions, old, again)
     for regression in regressions:
         print(f"FELL {regression}")
     return 1 if regressions or report.failures else 0

@@ -13,7 +13,9 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tensorflow  # noqa: F401
 
@@ -28,26 +30,40 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 def peak_bytes(workload: Workload, mode: str, who: str) -> int:
     """Peak bytes of both passes, above what the process held with its inputs made.
 
-    The first calls trace, compile and load kernels; the peak is taken of those after them. Where
-    the system cannot reset a process's peak (it can on Linux), it is that of all calls.
+    The first calls trace, compile and load kernels; the peak is the highest of those after them,
+    each by itself. Where the system cannot reset a process's peak (it can on Linux), it is that of
+    all calls.
     """
     from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
 
     operands, cotangent = make_tensors(workload)
     call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
-    resettable = _CLEAR_REFS.exists() and os.access(_CLEAR_REFS, os.W_OK)
-    if resettable:
-        call()
-        call()
-        gc.collect()
-        # What was freed but not given back would be reused, and not be seen in the peak.
-        ctypes.CDLL(None).malloc_trim(0)
-        _CLEAR_REFS.write_text("5")
-    baseline = _status_bytes("VmRSS") if resettable else _ru_maxrss()
-    for _ in range(3):
-        call()
-    peak = _status_bytes("VmHWM") if resettable else _ru_maxrss()
-    return max(0, peak - baseline)
+    if not (_CLEAR_REFS.exists() and os.access(_CLEAR_REFS, os.W_OK)):
+        baseline = _ru_maxrss()
+        _warm_up(call)
+        return max(0, _ru_maxrss() - baseline)
+    _warm_up(call)
+    return max(_peak_of(call) for _ in range(3))
+
+
+def _warm_up(call: Callable[[], Any]) -> None:
+    call()
+    call()
+
+
+def _peak_of(call: Callable[[], Any]) -> int:
+    """The peak of one call, from a heap that holds what is alive and nothing else.
+
+    Freed memory that the process kept would be reused unseen. And glibc often fails to reuse an
+    aligned block for one of the same size, so that over several calls the heap grows by results
+    that are long gone: two calls of a (64, 256, 256) product seem to need twice what one does.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    _CLEAR_REFS.write_text("5")
+    baseline = _status_bytes("VmRSS")
+    call()
+    return max(0, _status_bytes("VmHWM") - baseline)
 
 
 def _status_bytes(field: str) -> int:

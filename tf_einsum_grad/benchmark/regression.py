@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tf_einsum_grad.benchmark.report import Measurement, Report
 from tf_einsum_grad.benchmark.statistics import Ratio
+from tf_einsum_grad.benchmark.workloads import Workload
 
-__all__ = ["Regression", "find_regressions"]
+__all__ = ["Regression", "confirm_regressions", "find_regressions"]
+
+# Of hundreds of ratios with 95% intervals some differ by chance, and what slows a machine for a
+# while may slow one variant more; neither happens to the same ratio three times.
+_CONFIRMATIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Regression:
     """A ratio that fell by more than the noise of both measurements."""
 
-    name: str
+    workload: Workload
     mode: str
     which: str
     old: Ratio
@@ -22,7 +28,7 @@ class Regression:
 
     def __str__(self) -> str:
         return (
-            f"{self.name} ({self.mode}, {self.which}): {self.new.value:.2f}x, was "
+            f"{self.workload.name} ({self.mode}, {self.which}): {self.new.value:.2f}x, was "
             f"{self.old.value:.2f}x"
         )
 
@@ -31,10 +37,32 @@ def find_regressions(old: Report, new: Report) -> tuple[Regression, ...]:
     """What fell between two reports, of what is in both with the same shapes and dtype."""
     before = {key: m.ratio for key, m in _ratios(old).items()}
     return tuple(
-        Regression(key[0].name, m.mode, m.which, before[key], m.ratio)
+        Regression(key[0], m.mode, m.which, before[key], m.ratio)
         for key, m in _ratios(new).items()
         if key in before and m.ratio.fell_since(before[key])
     )
+
+
+def confirm_regressions(
+    found: Sequence[Regression], old: Report, measure: Callable[[tuple[Workload, ...]], Report]
+) -> tuple[Regression, ...]:
+    """Those of the regressions that are found again each time their workloads are measured again.
+
+    Args:
+        found: what `find_regressions` gave.
+        old: the report that they were found against.
+        measure: measures workloads again, as the first time.
+    """
+    remaining = tuple(found)
+    for _ in range(_CONFIRMATIONS):
+        if not remaining:
+            break
+        again = measure(tuple(dict.fromkeys(r.workload for r in remaining)))
+        suspects = {(r.workload, r.mode, r.which) for r in remaining}
+        remaining = tuple(
+            r for r in find_regressions(old, again) if (r.workload, r.mode, r.which) in suspects
+        )
+    return remaining
 
 
 def _ratios(report: Report) -> dict[tuple, Measurement]:
