@@ -78,6 +78,23 @@ def test_sums_go_one_run_at_a_time_but_for_xla():
     assert steps(lower(contraction("abcd->ad", sizes))) == [do.Sum((1, 2))]
 
 
+def test_a_sum_over_both_ends_takes_the_inner_one_first():
+    # One kernel reads (first, last) sums at a tenth of the bandwidth: the gradient of a channel's
+    # scale in NCHW, say.
+    sizes = {"n": 16, "c": 64, "h": 56, "w": 56}
+    assert steps(lower(contraction("nchw->c", sizes))) == [do.Sum((2, 3)), do.Sum((0,))]
+    scale = contraction("nchw,c->nchw", sizes).transpose(1)
+    assert [s for s in steps(lower(scale)) if isinstance(s, do.Sum)] == [do.Sum((2,)), do.Sum((0,))]
+    assert steps(lower(contraction("nchw->c", sizes, target="xla"))) == [do.Sum((0, 2, 3))]
+    # The start of each of many short sums costs more than that.
+    assert steps(lower(contraction("abc->b", {"a": 8192, "b": 64, "c": 2}))) == [do.Sum((0, 2))]
+
+
+def test_many_short_sums_of_products_are_a_matrix_times_a_vector():
+    sizes = {"a": 25600, "b": 8}
+    assert lower(contraction("b,ab->a", sizes)).kernel == "matmul"
+
+
 def test_a_large_product_is_not_materialised_to_be_summed():
     sizes = sizes_of("ij,j->i", 4096)
     assert lower(contraction("ij,j->i", sizes)).kernel == "matmul"

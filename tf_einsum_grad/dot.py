@@ -19,7 +19,16 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tf_einsum_grad.cost import Cost, extent, itemsize, matmul_us, permute_us, scratch_us, stream_us
+from tf_einsum_grad.cost import (
+    Cost,
+    extent,
+    itemsize,
+    matmul_us,
+    permute_us,
+    runs_us,
+    scratch_us,
+    stream_us,
+)
 from tf_einsum_grad.dtypes import compute_dtype
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum
@@ -30,6 +39,7 @@ from tf_einsum_grad.recipe import (
     Lowering,
     Recipe,
     alternations,
+    last_run,
 )
 from tf_einsum_grad.sizes import Size
 
@@ -177,7 +187,11 @@ def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Rec
         recipe.reshape(padded[padded.index(own[0]) :] if own else ())
     product = dot.recipe(order)
     moved = operands[0].bytes + operands[1].bytes + product.bytes
-    product.combined(stream_us(moved), moved)
+    short = 0.0
+    if len(set(roles)) > 1 and dot.contraction.target != "xla":
+        run = extent("".join(last_run(order, roles)), dot.sizes)
+        short = runs_us(extent("".join(order), dot.sizes), run)
+    product.combined(stream_us(moved) + short, moved)
     return operands, product
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tf_einsum_grad.cost import Cost, extent, itemsize, launch_us, permute_us, stream_us
+from tf_einsum_grad.cost import Cost, extent, itemsize, launch_us, permute_us, stream_us, sum_us
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.instructions import (
     Broadcast,
@@ -37,6 +37,7 @@ __all__ = [
     "Lowering",
     "Recipe",
     "alternations",
+    "last_run",
 ]
 
 # TensorFlow's CPU kernels broadcast in at most 5 dimensions, after they joined neighbours that
@@ -183,22 +184,52 @@ class Recipe:
         return extent(self.groups[-1], self.sizes) * itemsize(self.dtype)
 
     def sum(self, labels: str) -> Recipe:
-        """Sums over the dimensions whose group is made of `labels`.
+        """Sums over the dimensions whose group is made of `labels`, at once or a run at a time.
 
         TensorFlow's reduction reads a tensor whose kept and summed dimensions alternate more
         than twice only after a permute of all of it; sums over one run of dimensions at a time,
         the innermost first, read it once and then ever smaller ones.
         """
         summed = [bool(group) and group[0] in labels for group in self.groups]
-        runs = _runs(summed)
-        if alternations(summed) <= 3 or self.target == "xla":
-            runs = [tuple(axis for run in runs for axis in run)]
-        for run in reversed(runs):
+        apart = _runs(summed)[::-1]
+        together = [tuple(axis for axis, flag in enumerate(summed) if flag)]
+        if self.target == "xla":
+            ways = [together]
+        else:
+            ways = [apart] if alternations(summed) > 3 else [together, apart]
+        launch = launch_us(self.target)
+        for axes in min(ways, key=lambda way: sum(launch + us for us, _ in self._sums(way))):
             before = self.bytes
-            self.groups = tuple(g for axis, g in enumerate(self.groups) if axis not in run)
-            self.instructions.append(Sum(run))
-            self.charge(stream_us(before + self.bytes), before + self.bytes)
+            ((microseconds, self.groups),) = self._sums([axes])
+            self.instructions.append(Sum(axes))
+            self.charge(microseconds, before + self.bytes)
         return self
+
+    def _sums(self, way: Sequence[tuple[int, ...]]) -> list[tuple[float, tuple[str, ...]]]:
+        """For sums over some axes, then others, ...: what each costs, and the groups it leaves."""
+        groups, found = self.groups, []
+        for axes in way:
+            flags = [axis in axes for axis in range(len(groups))]
+            kept = tuple(group for group, flag in zip(groups, flags, strict=True) if not flag)
+            read, written = (extent("".join(g), self.sizes) for g in (groups, kept))
+            run = last_run(groups, flags) if flags[-1] and kept and self.target != "xla" else ()
+            us = sum_us(
+                (read + written) * itemsize(self.dtype),
+                read,
+                extent("".join(run), self.sizes) if run else 0,
+                both_ends=flags[0] and bool(run),
+            )
+            found.append((us, kept))
+            groups = kept
+        return found
+
+
+def last_run(groups: Sequence[str], flags: Sequence[object]) -> tuple[str, ...]:
+    """The innermost groups whose flags are equal."""
+    start = len(groups)
+    while start and flags[start - 1] == flags[-1]:
+        start -= 1
+    return tuple(groups[start:])
 
 
 def _runs(flags: Sequence[bool]) -> list[tuple[int, ...]]:
