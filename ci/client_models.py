@@ -27,11 +27,11 @@ def _keras_loss(layer, *inputs, **options):
 
 
 def einsum_dense():
-    """Keras: EinsumDense, the equation of its docstring."""
+    """Keras: EinsumDense, the equation of its docstring, (32, 128, 512) by (512, 512)."""
     import keras
 
-    x = tf.constant(_rng().normal(size=(8, 128, 128)).astype("float32"))
-    return _keras_loss(keras.layers.EinsumDense("...x,xy->...y", 128, bias_axes="y"), x)
+    x = tf.constant(_rng().normal(size=(32, 128, 512)).astype("float32"))
+    return _keras_loss(keras.layers.EinsumDense("...x,xy->...y", 512, bias_axes="y"), x)
 
 
 def multi_head_attention():

@@ -95,6 +95,13 @@ def test_many_short_sums_of_products_are_a_matrix_times_a_vector():
     assert lower(contraction("b,ab->a", sizes)).kernel == "matmul"
 
 
+@pytest.mark.parametrize("text", ["eac,a->ce", "eac,ce->a"])
+def test_xla_would_read_across_rows_what_is_permuted_and_multiplied(text):
+    sizes = {"e": 1024, "a": 4, "c": 512}
+    assert lower(contraction(text, sizes, target="xla")).kernel == "matmul"
+    assert lower(contraction("eac,a->ec", sizes, target="xla")).kernel == "multiply and sum"
+
+
 def test_a_large_product_is_not_materialised_to_be_summed():
     sizes = sizes_of("ij,j->i", 4096)
     assert lower(contraction("ij,j->i", sizes)).kernel == "matmul"
