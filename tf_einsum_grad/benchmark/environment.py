@@ -25,7 +25,7 @@ def describe_environment() -> Environment:
     return Environment(
         now.strftime("%Y-%m-%d %H:%M UTC"),
         _processor(),
-        ", ".join(d.get("device_name", "GPU") for d in details) or "CPU",
+        ", ".join(d.get("device_name", "GPU") for d in details) or _cpu(),
         threads,
         (
             ("tf_einsum_grad", tf_einsum_grad.__version__),
@@ -34,6 +34,12 @@ def describe_environment() -> Environment:
             ("python", platform.python_version()),
         ),
     )
+
+
+def _cpu() -> str:
+    """ "CPU", and the setting that decides what large tensors cost on it (docs/performance.md)."""
+    setting = os.environ.get("TF_CPU_ALLOCATOR_USE_BFC", "")
+    return f"CPU, TF_CPU_ALLOCATOR_USE_BFC={setting}" if setting else "CPU"
 
 
 def _cores() -> int:
