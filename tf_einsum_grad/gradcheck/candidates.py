@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
 from tf_einsum_grad.gradcheck.clone import Clone
-from tf_einsum_grad.gradcheck.directions import Array, wide
+from tf_einsum_grad.gradcheck.directions import Array, rms, wide
 from tf_einsum_grad.gradcheck.precision import EPS
 from tf_einsum_grad.gradcheck.problem import Problem, brief
 from tf_einsum_grad.gradcheck.promote import PromotionError, draws, low_dtypes, seed_as_eager
@@ -19,6 +19,10 @@ from tf_einsum_grad.gradcheck.state import StateGuard
 
 if TYPE_CHECKING:
     from tf_einsum_grad.gradcheck.findings import Point
+
+_CANCELLED = 1e-9  # outputs below this, relative to what is largest, may be all rounding
+_ALL_NOISE = 1e-2  # relative: more than rounding does to an output of any other kind
+_SHAKES = 2
 
 
 class Candidates:
@@ -77,6 +81,37 @@ class Candidates:
             self._at[reference.name] = id(point)
         return point.outputs[reference.name]
 
+    def sizes(
+        self,
+        point: Point,
+        variant: Variant,
+        outputs: Sequence[Array],
+        moved: Callable[[Point, int], list[Array]],
+    ) -> list[float]:
+        """Size of the terms that each output is the sum of: its own, unless they cancel.
+
+        An output far smaller than all else may be zero but for rounding, as is the gradient of a
+        bias before a BatchNorm. Then rounding in the function's own dtype is all that it holds
+        there, and tells how large the terms are.
+        """
+        sizes = [rms(y) for y in outputs]
+        largest = max([*map(rms, point.values), *sizes], default=0.0)
+        small = [i for i, size in enumerate(sizes) if size <= _CANCELLED * largest]
+        for k in range(_SHAKES if small else 0):
+            try:
+                native = self._native(variant, moved(point, k))
+            except VariantError:  # reported by the backward pass
+                return sizes
+            for i in small:
+                noise = rms(native[i] - outputs[i]) if native[i].shape == outputs[i].shape else 0
+                if noise > _ALL_NOISE * rms(outputs[i]):
+                    sizes[i] = max(sizes[i], noise / self._output_eps(i))
+        return sizes
+
+    def _native(self, variant: Variant, values: Sequence[Array]) -> list[Array]:
+        self._extra += 1
+        return [wide(y) for y in variant.forward(variant.prepare(values))]
+
     def choose(
         self,
         point: Point,
@@ -91,7 +126,7 @@ class Candidates:
             if reference is None:
                 continue
             outputs = self.move_to(reference, point)
-            same = _same(backward.outputs, outputs, self._rounding())
+            same = _same(backward.outputs, outputs, self._rounding(), point.sizes)
             # Where rounding may be large, see how large; but first, whether it is rounding.
             if not same and not self._repeats(point, variant):
                 return "two evaluations at the same point and seed differ"
@@ -119,24 +154,20 @@ class Candidates:
     def _steady(self, point: Point, reference: Reference, outputs: Sequence[Array]) -> bool:
         if (key := (reference.name, id(point))) not in self._repeated:
             again = reference.outputs(point.values)
-            self._repeated[key] = _same(outputs, again, 1e3 * reference.eps)
+            self._repeated[key] = _same(outputs, again, 1e3 * reference.eps, point.sizes)
         return self._repeated[key]
 
     def _repeats_now(self, point: Point, variant: Variant) -> bool:
-        runs = []
-        for _ in range(2):
-            self._extra += 1
-            self.guard.reset()
-            self.problem.assign(point.values)
-            outputs = variant.forward(self.problem.native_args(point.values))
-            runs.append([wide(y) for y in outputs])
-        return _same(runs[0], runs[1], self._rounding() / 16)
+        runs = [self._native(variant, point.values) for _ in range(2)]
+        return _same(runs[0], runs[1], self._rounding() / 16, point.sizes)
 
     def _rounding(self) -> float:
         """By how much outputs may differ without a second look."""
-        eps = [EPS.get(d.name, EPS["bfloat16"]) for d in self.problem.output_dtypes]
-        largest = max([self._graph_eps, *eps])
+        largest = max(map(self._output_eps, range(len(self.problem.output_dtypes))))
         return (1e3 if largest <= EPS["float32"] else 16) * largest
+
+    def _output_eps(self, i: int) -> float:
+        return max(self._graph_eps, EPS.get(self.problem.output_dtypes[i].name, EPS["bfloat16"]))
 
     def _close(
         self,
@@ -217,12 +248,11 @@ def _distance(a: Array, b: Array) -> float:
     return float(np.linalg.norm(np.ravel(np.where(finite, a, 0) - np.where(finite, b, 0))))
 
 
-def _same(a: Sequence[Array], b: Sequence[Any], limit: float) -> bool:
-    """Whether all outputs are equal to a relative accuracy, in the 2-norm."""
-    for x, y in zip(a, b, strict=True):
+def _same(a: Sequence[Array], b: Sequence[Array], limit: float, sizes: Sequence[float]) -> bool:
+    """Whether all outputs are equal to an accuracy relative to their sizes, in the 2-norm."""
+    for x, y, size in zip(a, b, sizes, strict=True):
         if x.shape != y.shape:
             return False
-        size = np.linalg.norm(np.ravel(np.where(np.isfinite(x), x, 0)))
-        if _distance(x, y) > limit * size:
+        if _distance(x, y) > limit * max(rms(x), size) * np.sqrt(np.isfinite(x).sum()):
             return False
     return True

@@ -13,7 +13,7 @@ from tf_einsum_grad.gradcheck.analytic import (
     VariantError,
 )
 from tf_einsum_grad.gradcheck.candidates import Candidates
-from tf_einsum_grad.gradcheck.directions import representable, rms, signs
+from tf_einsum_grad.gradcheck.directions import Array, representable, rms, signs
 from tf_einsum_grad.gradcheck.exact import Exact
 from tf_einsum_grad.gradcheck.findings import Comparison, Finding, Options, Point
 from tf_einsum_grad.gradcheck.numeric import JUMP, Estimate
@@ -194,12 +194,16 @@ class Comparer:
 
     def moved_outputs(self, at_point: Point, variant: Variant, number: int = 0) -> Backward:
         """The backward pass with every leaf moved by about an ulp of the narrowest dtype."""
+        return variant.backward(self.moved_values(at_point, number), at_point.cotangents[number])
+
+    def moved_values(self, at_point: Point, number: int) -> list[Array]:
+        """Every leaf moved by about an ulp of the narrowest dtype."""
         rng = np.random.default_rng([self.options.seed, number])
         values = []
         for i, (x, leaf) in enumerate(zip(at_point.values, self.problem.leaves, strict=True)):
             moved = x * (1 + self.candidates.eps(i) * np.sign(signs(rng, x.shape, False)))
             values.append(np.asarray(leaf.narrow(moved)).astype(x.dtype))
-        return variant.backward(values, at_point.cotangents[number])
+        return values
 
     def _noise(self, at: Comparison, leaf: int) -> float:
         """How much rounding the inputs moves the analytic derivative: ill-conditioning shows here.
