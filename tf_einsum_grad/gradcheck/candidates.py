@@ -13,7 +13,8 @@ from tf_einsum_grad.gradcheck.clone import Clone
 from tf_einsum_grad.gradcheck.directions import Array, rms, wide
 from tf_einsum_grad.gradcheck.precision import EPS
 from tf_einsum_grad.gradcheck.problem import Problem, brief
-from tf_einsum_grad.gradcheck.promote import PromotionError, draws, low_dtypes, seed_as_eager
+from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
+from tf_einsum_grad.gradcheck.randomness import Drawn, drawn_by_xla, draws, seed_as_eager
 from tf_einsum_grad.gradcheck.reference import Native, Promoted, Reference
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -36,6 +37,7 @@ class Candidates:
         self._references: dict[str, Reference | None] = {}
         self._at: dict[str, int] = {}
         self._extra = 0
+        self._drawn: Drawn | None = None
         self.random = problem.concrete is not None and draws(problem.concrete, stateless=True)
         self._implicit_seeds = problem.concrete is not None and seed_as_eager(
             problem.concrete.graph.as_graph_def(), guard.seed
@@ -126,7 +128,7 @@ class Candidates:
             if reference is None:
                 continue
             outputs = self.move_to(reference, point)
-            same = _same(backward.outputs, outputs, self._rounding(), point.sizes)
+            same = same_values(backward.outputs, outputs, self._rounding(), point.sizes)
             # Where rounding may be large, see how large; but first, whether it is rounding.
             if not same and not self._repeats(point, variant):
                 return "two evaluations at the same point and seed differ"
@@ -154,12 +156,12 @@ class Candidates:
     def _steady(self, point: Point, reference: Reference, outputs: Sequence[Array]) -> bool:
         if (key := (reference.name, id(point))) not in self._repeated:
             again = reference.outputs(point.values)
-            self._repeated[key] = _same(outputs, again, 1e3 * reference.eps, point.sizes)
+            self._repeated[key] = same_values(outputs, again, 1e3 * reference.eps, point.sizes)
         return self._repeated[key]
 
     def _repeats_now(self, point: Point, variant: Variant) -> bool:
         runs = [self._native(variant, point.values) for _ in range(2)]
-        return _same(runs[0], runs[1], self._rounding() / 16, point.sizes)
+        return same_values(runs[0], runs[1], self._rounding() / 16, point.sizes)
 
     def _rounding(self) -> float:
         """By how much outputs may differ without a second look."""
@@ -189,14 +191,34 @@ class Candidates:
 
     def _names(self, variant: Variant) -> list[str]:
         native = f"native:{variant.name}"
-        promote = "promote:eager" if self.seeded_eagerly(variant) else "promote"
+        kind = self.drawn_like(variant)
+        promote = f"promote:{kind}" if kind else "promote"
         if self.choice == "auto":
             return [promote, "clone", native]
         return [{"native": native, "promote": promote}.get(self.choice, self.choice)]
 
-    def seeded_eagerly(self, variant: Variant) -> bool:
-        """Whether eager mode would draw other numbers than the trace."""
-        return self._implicit_seeds and variant.name in ("eager", "forward")
+    def drawn_like(self, variant: Variant) -> str:
+        """Which way of drawing random numbers a variant has, if it is not the trace's."""
+        if self._implicit_seeds and variant.name in ("eager", "forward"):
+            return "eager"
+        return "xla" if self.random and variant.name == "xla" else ""
+
+    def drawn(self, kind: str) -> Drawn | None:
+        """What XLA draws, where that is wanted.
+
+        Raises:
+            PromotionError: XLA cannot compile the function.
+        """
+        if kind != "xla" or self._drawn is not None:
+            return self._drawn
+        self._extra += 1
+        self.guard.reset()
+        self.problem.assign(self.problem.base())
+        try:
+            self._drawn = drawn_by_xla(self.problem.traced or self.problem.call, self.problem.args)
+        except Exception as error:  # whatever XLA or the function raises while it is compiled
+            raise PromotionError(f"XLA: {brief(error)}") from error
+        return self._drawn
 
     def _get(self, name: str, variant: Variant) -> Reference | None:
         if name not in self._references:
@@ -225,6 +247,7 @@ class Candidates:
                 freeze=self.freeze,
                 primal=problem.primal,
                 eager=name == "promote:eager",
+                drawn=self.drawn(name.partition(":")[2]),
             )
             built.name = name
             built.rebase(problem.base())  # kernels are only found when they run
@@ -248,7 +271,9 @@ def _distance(a: Array, b: Array) -> float:
     return float(np.linalg.norm(np.ravel(np.where(finite, a, 0) - np.where(finite, b, 0))))
 
 
-def _same(a: Sequence[Array], b: Sequence[Array], limit: float, sizes: Sequence[float]) -> bool:
+def same_values(
+    a: Sequence[Array], b: Sequence[Array], limit: float, sizes: Sequence[float]
+) -> bool:
     """Whether all outputs are equal to an accuracy relative to their sizes, in the 2-norm."""
     for x, y, size in zip(a, b, sizes, strict=True):
         if x.shape != y.shape:

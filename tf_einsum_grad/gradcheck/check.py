@@ -21,7 +21,7 @@ from tf_einsum_grad.gradcheck.findings import Asymmetry, Finding, Options
 from tf_einsum_grad.gradcheck.inputs import build_problem
 from tf_einsum_grad.gradcheck.judge import Judge
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem
-from tf_einsum_grad.gradcheck.promote import draws
+from tf_einsum_grad.gradcheck.randomness import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
 from tf_einsum_grad.gradcheck.second import second_order
 from tf_einsum_grad.gradcheck.state import StateGuard

@@ -12,7 +12,7 @@ from tf_einsum_grad.gradcheck.analytic import (
     Variant,
     VariantError,
 )
-from tf_einsum_grad.gradcheck.candidates import Candidates
+from tf_einsum_grad.gradcheck.candidates import Candidates, same_values
 from tf_einsum_grad.gradcheck.directions import Array, representable, rms, signs
 from tf_einsum_grad.gradcheck.exact import Exact
 from tf_einsum_grad.gradcheck.findings import Comparison, Finding, Options, Point
@@ -25,6 +25,7 @@ from tf_einsum_grad.gradcheck.statuses import Status
 
 NOISE_FACTOR = 16  # allowance for rounding errors, in units of what an ulp of input does
 _UNDECIDED = 0.05  # a numeric derivative known no better than this decides nothing
+_OTHER_VALUES = 0.05  # relative: more than rounding does, unless to what is all rounding
 _LOST = 1e4  # errors up to so many times that of a lost numeric derivative decide nothing
 
 
@@ -35,7 +36,7 @@ class Comparer:
     options: Options
     guard: StateGuard
     candidates: Candidates
-    _exact: dict[bool, Exact]
+    _exact: dict[str, Exact]
     _narrowed: set[tuple[int, int, int]]
 
     def amplitude(self, point: Point, reference: Reference, number: int) -> float:
@@ -178,19 +179,23 @@ class Comparer:
             tf.constant(v.astype(d.as_numpy_dtype), d)
             for v, d in zip(at.point.cotangents[at.number], dtypes, strict=True)
         ]
-        exact = self._exact[self.candidates.seeded_eagerly(at.variant)]
-        native = exact.native([*args, *narrow]).directional(leaf, at.u(leaf))
+        exact = self._exact[self.candidates.drawn_like(at.variant)]
+        rerun = exact.native([*args, *narrow])
+        if not same_values(rerun.outputs, at.backward.outputs, _OTHER_VALUES, at.point.sizes):
+            return 0.0  # the trace draws other random numbers than the variant
+        native = rerun.directional(leaf, at.u(leaf))
         return 4 * abs(native - right) if np.isfinite(native) else 0.0
 
     def _in_float64(self, at: Comparison) -> Backward | None:
         if not at.reference.name.startswith("promote") or isinstance(at.backward, ForwardMode):
             return None
-        eager = self.candidates.seeded_eagerly(at.variant)
-        if eager not in self._exact:
-            self._exact[eager] = Exact(self.problem, self.guard, eager)
+        kind = self.candidates.drawn_like(at.variant)
+        if kind not in self._exact:
+            drawn = self.candidates.drawn(kind)
+            self._exact[kind] = Exact(self.problem, self.guard, eager=kind == "eager", drawn=drawn)
         outputs = self.candidates.move_to(at.reference, at.point)
         cotangents = at.point.cotangents[at.number]
-        return self._exact[eager].backward(at.point.values, cotangents, outputs)
+        return self._exact[kind].backward(at.point.values, cotangents, outputs)
 
     def moved_outputs(self, at_point: Point, variant: Variant, number: int = 0) -> Backward:
         """The backward pass with every leaf moved by about an ulp of the narrowest dtype."""

@@ -56,7 +56,7 @@ class Judge(Comparer):
         self.rng = np.random.default_rng([options.seed, order])
         self.variants: dict[str, Variant] = {}
         self.reference_names: set[str] = set()
-        self._exact: dict[bool, Exact] = {}
+        self._exact: dict[str, Exact] = {}
         self._done = self._total = 0
         self._base_passes: dict[tuple[str, int], Backward] = {}
         self._narrowed: set[tuple[int, int, int]] = set()
