@@ -55,7 +55,7 @@ class Exact:
             if y.shape != expected.shape or not np.allclose(y, expected, 1e-9, 0, equal_nan=True):
                 return None
         gradients = [next(flat) if there else None for there in self._connected]
-        return Backward(own, gradients)
+        return Backward(own, gradients, eps=self._promoted.eps)
 
     def native(self, args: Sequence[tf.Tensor]) -> Backward:
         """The same trace in its own dtypes, with arguments and cotangents given."""
