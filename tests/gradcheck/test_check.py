@@ -313,6 +313,8 @@ def test_raising():
     [
         {"order": 3}, {"variants": ("fast",)}, {"variants": ()}, {"reference": "x"}, {"kinks": "x"},
         {"stop_gradient": "x"}, {"n_directions": 0}, {"rtol": -1.0}, {"atol": float("nan")},
+        {"variants": 3}, {"n_directions": 1.5}, {"rtol": "1"}, {"seed": -1}, {"seed": "a"},
+        {"max_evaluations": 0}, {"variables": 3}, {"loss": ("mse",)},
     ],
 )  # fmt: skip
 def test_bad_options(options):
