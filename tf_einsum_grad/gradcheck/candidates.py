@@ -165,8 +165,13 @@ class Candidates:
 
     def _rounding(self) -> float:
         """By how much outputs may differ without a second look."""
-        largest = max(map(self._output_eps, range(len(self.problem.output_dtypes))))
+        largest = self.coarsest_eps
         return (1e3 if largest <= EPS["float32"] else 16) * largest
+
+    @property
+    def coarsest_eps(self) -> float:
+        """Precision of the narrowest dtype in the graph and among the outputs."""
+        return max(map(self._output_eps, range(len(self.problem.output_dtypes))))
 
     def _output_eps(self, i: int) -> float:
         return max(self._graph_eps, EPS.get(self.problem.output_dtypes[i].name, EPS["bfloat16"]))
