@@ -184,16 +184,11 @@ def stop_gradient_inside_a_gradient(seed: int) -> Case:
     return fn, (normal(seed, 4),), {"order": 2}
 
 
-def _compiled() -> bool:
-    """Whether the code being traced will be compiled by XLA."""
-    return bool(getattr(tf.compat.v1.get_default_graph(), "_xla_compile", False))
-
-
 @bug()
 def wrong_only_under_xla(seed: int) -> Case:
     def by_xla(dy, x):
         # XLA drops numerics checks and runs no host code; this asks the graph itself instead.
-        return dy * tf.cos(x) * (1 + _xla_flag())
+        return dy * tf.cos(x) * (1 + float(under_xla()))
 
     @tf.custom_gradient
     def fn(x):
@@ -202,13 +197,13 @@ def wrong_only_under_xla(seed: int) -> Case:
     return fn, (normal(seed, 4),), {"variants": ("eager", "xla")}
 
 
-def _xla_flag() -> Any:
-    """1 under XLA, 0 elsewhere."""
+def under_xla() -> bool:
+    """Whether the code being traced will be compiled by XLA."""
     from tensorflow.python.framework import ops
     from tensorflow.python.ops import control_flow_util
 
     graph = ops.get_default_graph()
-    return float(not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(graph))
+    return not tf.executing_eagerly() and bool(control_flow_util.GraphOrParentsInXlaContext(graph))
 
 
 # ---------------------------------------------------------------- must not be flagged

@@ -1,5 +1,6 @@
 """The float64 reference on many kinds of Keras model, and what it says where it cannot."""
 
+import cases
 import keras
 import numpy as np
 import pytest
@@ -128,6 +129,46 @@ def test_the_native_reference_catches_gross_errors():
 
     assert check_gradients(fn, x(5), reference="native").status == "FAIL"
     assert check_gradients(tf.sin, x(5), reference="native").passed
+
+
+RANDOM = {
+    "keras": lambda: (sequential((4,), L.Dense(3, "tanh"), L.Dropout(0.5), L.GaussianNoise(0.3)), x(3, 4), TRAIN),
+    "stateless": lambda: (lambda v: tf.sin(v) * tf.random.stateless_normal([4], [1, 2]), x(4), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_the_reference_draws_what_xla_draws(kind):
+    keras.utils.set_random_seed(0)
+    fn, inputs, options = RANDOM[kind]()
+    report = check_gradients(fn, inputs, variants=("xla",), order=2, **options)
+    assert report.passed and report.reference == "promote", report.summary()
+    assert not report.warnings
+
+
+def test_other_draws_do_not_hide_a_wrong_gradient():
+    def planted(v, wrong):
+        @tf.custom_gradient
+        def fn(u):
+            return tf.sin(u), lambda dy: dy * tf.cos(u) * (1.05 if wrong() else 1.0)
+
+        return fn(v)
+
+    def eager_only(v):
+        return planted(v, tf.executing_eagerly) * tf.random.normal([4])
+
+    def xla_only(v):
+        return planted(v, cases.under_xla) * tf.random.stateless_normal([4], [1, 2])
+
+    report = check_gradients(eager_only, x(4), variants=("eager", "graph"))
+    assert dict(report.variants) == {"eager": "FAIL", "graph": "PASS"}, report.summary()
+    report = check_gradients(xla_only, x(4), variants=("graph", "xla"))
+    assert dict(report.variants) == {"graph": "PASS", "xla": "FAIL"}, report.summary()
+
+
+def test_stateful_random_ops_have_no_seed_under_xla():
+    report = check_gradients(lambda v: v * tf.random.normal([4]), x(4), variants=("eager", "xla"))
+    assert dict(report.variants) == {"eager": "PASS", "xla": "NONDETERMINISTIC"}
 
 
 def test_legacy_random_ops_draw_the_same_in_the_reference():

@@ -196,3 +196,14 @@ def test_rich_rendering_shows_every_leaf():
     console.print(report(leaf(), leaf("[b]x[/b]", Status.PASS)))
     text = console.export_text()
     assert "dense/kernel" in text and "[b]x[/b]" in text and "12 evaluations" in text
+
+
+def test_the_table_fits_into_80_columns():
+    from rich.console import Console
+
+    small = leaf(analytic=-1.234567e-8, numeric=-1.234567e-8, abs_error=1e-16, tolerance=2.34e-11)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(report(small))
+    assert "dense/kernel 3×4   float32 FAIL   -1.235e-08 -1.235e-08 1e-16   2.3e-11" in (
+        console.export_text()
+    )

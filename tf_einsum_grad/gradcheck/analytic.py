@@ -37,6 +37,7 @@ class Backward:
     outputs: list[Array]
     gradients: list[Array | None]
     defects: dict[int, str] = field(default_factory=dict)
+    eps: float = 0.0  # precision that it was computed in, where that is not the leaf's
 
     def norm(self, leaf: int, u: Array) -> float:
         """||g * u||, the scale that tolerances are relative to; it does not grow with zeros."""
@@ -85,6 +86,22 @@ def vjp(problem: Problem, traced: bool = False) -> Callable[..., tuple[Any, Any]
     return run
 
 
+def traced_once(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
+    """Return a tf.function for arguments of the same shapes, traced when it is first called.
+
+    Unlike a tf.function itself, it does not add to what TensorFlow warns of as frequent tracing.
+    """
+    polymorphic = tf.function(function, autograph=False, jit_compile=True if xla else None)
+    concrete: list[Any] = []
+
+    def run(*args: Any) -> Any:
+        if not concrete:
+            concrete.append(polymorphic.get_concrete_function(*args))
+        return concrete[0](*args)
+
+    return run
+
+
 class Variant:
     """Runs the function and its gradient one way.
 
@@ -95,12 +112,11 @@ class Variant:
     def __init__(self, name: str, problem: Problem, guard: StateGuard) -> None:
         self.name, self.problem, self.guard = name, problem, guard
         self.passes = 0
-        compiled = {"jit_compile": True} if name == "xla" else {}
         self._forward: Callable[[Tensors], list[tf.Tensor]] = problem.call
         self._vjp = vjp(problem, traced=name in ("graph", "xla"))
         if name in ("graph", "xla"):
-            self._forward = tf.function(problem.traced or problem.call, autograph=False, **compiled)
-            self._vjp = tf.function(self._vjp, autograph=False, **compiled)
+            self._forward = traced_once(problem.traced or problem.call, xla=name == "xla")
+            self._vjp = traced_once(self._vjp, xla=name == "xla")
 
     def forward(self, args: Tensors) -> list[tf.Tensor]:
         """The outputs alone."""

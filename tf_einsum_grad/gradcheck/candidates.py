@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
 from tf_einsum_grad.gradcheck.clone import Clone
-from tf_einsum_grad.gradcheck.directions import Array, wide
+from tf_einsum_grad.gradcheck.directions import Array, rms, wide
 from tf_einsum_grad.gradcheck.precision import EPS
 from tf_einsum_grad.gradcheck.problem import Problem, brief
-from tf_einsum_grad.gradcheck.promote import PromotionError, draws, low_dtypes, seed_as_eager
+from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
+from tf_einsum_grad.gradcheck.randomness import Drawn, drawn_by_xla, draws, seed_as_eager
 from tf_einsum_grad.gradcheck.reference import Native, Promoted, Reference
 from tf_einsum_grad.gradcheck.state import StateGuard
 
 if TYPE_CHECKING:
     from tf_einsum_grad.gradcheck.findings import Point
+
+_CANCELLED = 1e-9  # outputs below this, relative to what is largest, may be all rounding
+_ALL_NOISE = 1e-2  # relative: more than rounding does to an output of any other kind
+_SHAKES = 2
 
 
 class Candidates:
@@ -32,6 +37,7 @@ class Candidates:
         self._references: dict[str, Reference | None] = {}
         self._at: dict[str, int] = {}
         self._extra = 0
+        self._drawn: Drawn | None = None
         self.random = problem.concrete is not None and draws(problem.concrete, stateless=True)
         self._implicit_seeds = problem.concrete is not None and seed_as_eager(
             problem.concrete.graph.as_graph_def(), guard.seed
@@ -77,6 +83,37 @@ class Candidates:
             self._at[reference.name] = id(point)
         return point.outputs[reference.name]
 
+    def sizes(
+        self,
+        point: Point,
+        variant: Variant,
+        outputs: Sequence[Array],
+        moved: Callable[[Point, int], list[Array]],
+    ) -> list[float]:
+        """Size of the terms that each output is the sum of: its own, unless they cancel.
+
+        An output far smaller than all else may be zero but for rounding, as is the gradient of a
+        bias before a BatchNorm. Then rounding in the function's own dtype is all that it holds
+        there, and tells how large the terms are.
+        """
+        sizes = [rms(y) for y in outputs]
+        largest = max([*map(rms, point.values), *sizes], default=0.0)
+        small = [i for i, size in enumerate(sizes) if size <= _CANCELLED * largest]
+        for k in range(_SHAKES if small else 0):
+            try:
+                native = self._native(variant, moved(point, k))
+            except VariantError:  # reported by the backward pass
+                return sizes
+            for i in small:
+                noise = rms(native[i] - outputs[i]) if native[i].shape == outputs[i].shape else 0
+                if noise > _ALL_NOISE * rms(outputs[i]):
+                    sizes[i] = max(sizes[i], noise / self._output_eps(i))
+        return sizes
+
+    def _native(self, variant: Variant, values: Sequence[Array]) -> list[Array]:
+        self._extra += 1
+        return [wide(y) for y in variant.forward(variant.prepare(values))]
+
     def choose(
         self,
         point: Point,
@@ -91,7 +128,7 @@ class Candidates:
             if reference is None:
                 continue
             outputs = self.move_to(reference, point)
-            same = _same(backward.outputs, outputs, self._rounding())
+            same = same_values(backward.outputs, outputs, self._rounding(), point.sizes)
             # Where rounding may be large, see how large; but first, whether it is rounding.
             if not same and not self._repeats(point, variant):
                 return "two evaluations at the same point and seed differ"
@@ -119,24 +156,25 @@ class Candidates:
     def _steady(self, point: Point, reference: Reference, outputs: Sequence[Array]) -> bool:
         if (key := (reference.name, id(point))) not in self._repeated:
             again = reference.outputs(point.values)
-            self._repeated[key] = _same(outputs, again, 1e3 * reference.eps)
+            self._repeated[key] = same_values(outputs, again, 1e3 * reference.eps, point.sizes)
         return self._repeated[key]
 
     def _repeats_now(self, point: Point, variant: Variant) -> bool:
-        runs = []
-        for _ in range(2):
-            self._extra += 1
-            self.guard.reset()
-            self.problem.assign(point.values)
-            outputs = variant.forward(self.problem.native_args(point.values))
-            runs.append([wide(y) for y in outputs])
-        return _same(runs[0], runs[1], self._rounding() / 16)
+        runs = [self._native(variant, point.values) for _ in range(2)]
+        return same_values(runs[0], runs[1], self._rounding() / 16, point.sizes)
 
     def _rounding(self) -> float:
         """By how much outputs may differ without a second look."""
-        eps = [EPS.get(d.name, EPS["bfloat16"]) for d in self.problem.output_dtypes]
-        largest = max([self._graph_eps, *eps])
+        largest = self.coarsest_eps
         return (1e3 if largest <= EPS["float32"] else 16) * largest
+
+    @property
+    def coarsest_eps(self) -> float:
+        """Precision of the narrowest dtype in the graph and among the outputs."""
+        return max(map(self._output_eps, range(len(self.problem.output_dtypes))))
+
+    def _output_eps(self, i: int) -> float:
+        return max(self._graph_eps, EPS.get(self.problem.output_dtypes[i].name, EPS["bfloat16"]))
 
     def _close(
         self,
@@ -158,14 +196,34 @@ class Candidates:
 
     def _names(self, variant: Variant) -> list[str]:
         native = f"native:{variant.name}"
-        promote = "promote:eager" if self.seeded_eagerly(variant) else "promote"
+        kind = self.drawn_like(variant)
+        promote = f"promote:{kind}" if kind else "promote"
         if self.choice == "auto":
             return [promote, "clone", native]
         return [{"native": native, "promote": promote}.get(self.choice, self.choice)]
 
-    def seeded_eagerly(self, variant: Variant) -> bool:
-        """Whether eager mode would draw other numbers than the trace."""
-        return self._implicit_seeds and variant.name in ("eager", "forward")
+    def drawn_like(self, variant: Variant) -> str:
+        """Which way of drawing random numbers a variant has, if it is not the trace's."""
+        if self._implicit_seeds and variant.name in ("eager", "forward"):
+            return "eager"
+        return "xla" if self.random and variant.name == "xla" else ""
+
+    def drawn(self, kind: str) -> Drawn | None:
+        """What XLA draws, where that is wanted.
+
+        Raises:
+            PromotionError: XLA cannot compile the function.
+        """
+        if kind != "xla" or self._drawn is not None:
+            return self._drawn
+        self._extra += 1
+        self.guard.reset()
+        self.problem.assign(self.problem.base())
+        try:
+            self._drawn = drawn_by_xla(self.problem.traced or self.problem.call, self.problem.args)
+        except Exception as error:  # whatever XLA or the function raises while it is compiled
+            raise PromotionError(f"XLA: {brief(error)}") from error
+        return self._drawn
 
     def _get(self, name: str, variant: Variant) -> Reference | None:
         if name not in self._references:
@@ -194,6 +252,7 @@ class Candidates:
                 freeze=self.freeze,
                 primal=problem.primal,
                 eager=name == "promote:eager",
+                drawn=self.drawn(name.partition(":")[2]),
             )
             built.name = name
             built.rebase(problem.base())  # kernels are only found when they run
@@ -217,12 +276,13 @@ def _distance(a: Array, b: Array) -> float:
     return float(np.linalg.norm(np.ravel(np.where(finite, a, 0) - np.where(finite, b, 0))))
 
 
-def _same(a: Sequence[Array], b: Sequence[Any], limit: float) -> bool:
-    """Whether all outputs are equal to a relative accuracy, in the 2-norm."""
-    for x, y in zip(a, b, strict=True):
+def same_values(
+    a: Sequence[Array], b: Sequence[Array], limit: float, sizes: Sequence[float]
+) -> bool:
+    """Whether all outputs are equal to an accuracy relative to their sizes, in the 2-norm."""
+    for x, y, size in zip(a, b, sizes, strict=True):
         if x.shape != y.shape:
             return False
-        size = np.linalg.norm(np.ravel(np.where(np.isfinite(x), x, 0)))
-        if _distance(x, y) > limit * size:
+        if _distance(x, y) > limit * max(rms(x), size) * np.sqrt(np.isfinite(x).sum()):
             return False
     return True

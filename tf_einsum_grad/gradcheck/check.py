@@ -8,9 +8,10 @@ looked at again, more closely (`judge`), and what is wrong is located (`explain`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tf_einsum_grad.gradcheck.findings import Asymmetry, Finding, Options
 from tf_einsum_grad.gradcheck.inputs import build_problem
 from tf_einsum_grad.gradcheck.judge import Judge
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem
-from tf_einsum_grad.gradcheck.promote import draws
+from tf_einsum_grad.gradcheck.randomness import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
 from tf_einsum_grad.gradcheck.second import second_order
 from tf_einsum_grad.gradcheck.state import StateGuard
@@ -100,7 +101,9 @@ def check_gradients(
     options = Options(
         n_directions, rtol, atol, kinks, stop_gradient == "freeze", max_evaluations, seed
     )
-    variants = (variants,) if isinstance(variants, str) else tuple(dict.fromkeys(variants))
+    if isinstance(variants, str) or not isinstance(variants, Iterable):
+        variants = (variants,)
+    variants = tuple(dict.fromkeys(variants))
     _validate(order, options, variants, reference, stop_gradient)
     start = time.perf_counter()
     with StateGuard(seed=seed) as guard:
@@ -271,10 +274,14 @@ def _validate(
         require(variant, VARIANTS, "variants")
     if not variants:
         raise ValueError("variants must name at least one of " + ", ".join(VARIANTS))
-    if options.n_directions < 1:
-        raise ValueError(f"n_directions must be at least 1, got {options.n_directions}")
+    for name, least in (("n_directions", 1), ("seed", 0), ("max_evaluations", 1)):
+        value = getattr(options, name)
+        unlimited = name == "max_evaluations" and value is None
+        if not unlimited and not (isinstance(value, Integral) and value >= least):
+            raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
     for name, value in (("rtol", options.rtol), ("atol", options.atol)):
-        if value is not None and not (np.isfinite(value) and value >= 0):
+        number = value is None or (isinstance(value, Real) and np.isfinite(value) and value >= 0)
+        if not number:
             raise ValueError(f"{name} must be a finite number, at least 0, got {value!r}")
 
 

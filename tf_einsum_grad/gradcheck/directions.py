@@ -57,15 +57,14 @@ def direction(rng: np.random.Generator, x: Array, dtype: Any) -> Array:
 
 
 def cotangent(
-    rng: np.random.Generator, y: Array, dtype: Any, *, half: bool = False, floor: float = 0.0
+    rng: np.random.Generator, y: Array, dtype: Any, *, size: float | None = None, half: bool = False
 ) -> Array:
-    """A cotangent for output ``y``, scaled by about 1/RMS(y); zero where y is not finite.
+    """A cotangent for output ``y``, scaled by about 1/size; zero where y is not finite.
 
-    RMS(y) counts as `floor` at least.
-
-    The scale is a power of two, and kept small for float16, whose largest number is 65504.
+    The size is RMS(y) if not given. The scale is a power of two, and kept small for float16, whose
+    largest number is 65504.
     """
-    size = max(rms(y), floor)
+    size = rms(y) if size is None else size
     limit = 8 if half else _LARGEST_EXPONENT
     exponent = int(np.clip(-np.round(np.log2(size)), -limit, limit)) if size > 0 else 0
     v = signs(rng, y.shape, np.iscomplexobj(y)) * 2.0**exponent

@@ -13,6 +13,7 @@ from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, vjp
 from tf_einsum_grad.gradcheck.directions import Array, wide
 from tf_einsum_grad.gradcheck.problem import Problem
 from tf_einsum_grad.gradcheck.promote import PromotionError
+from tf_einsum_grad.gradcheck.randomness import Drawn
 from tf_einsum_grad.gradcheck.reference import Promoted
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -20,8 +21,10 @@ from tf_einsum_grad.gradcheck.state import StateGuard
 class Exact:
     """Built when first needed; where it cannot be built, `backward` returns None."""
 
-    def __init__(self, problem: Problem, guard: StateGuard, eager: bool) -> None:
-        self.problem, self.guard, self.eager = problem, guard, eager
+    def __init__(
+        self, problem: Problem, guard: StateGuard, *, eager: bool, drawn: Drawn | None
+    ) -> None:
+        self.problem, self.guard, self.eager, self.drawn = problem, guard, eager, drawn
         self._connected: list[bool] = []
         self._promoted: Promoted | None = None
         self._tried = False
@@ -52,7 +55,7 @@ class Exact:
             if y.shape != expected.shape or not np.allclose(y, expected, 1e-9, 0, equal_nan=True):
                 return None
         gradients = [next(flat) if there else None for there in self._connected]
-        return Backward(own, gradients)
+        return Backward(own, gradients, eps=self._promoted.eps)
 
     def native(self, args: Sequence[tf.Tensor]) -> Backward:
         """The same trace in its own dtypes, with arguments and cotangents given."""
@@ -83,7 +86,12 @@ class Exact:
                 *extended.specs()
             )
             self._promoted = Promoted(
-                extended, self.guard, concrete, freeze=False, eager=self.eager
+                extended,
+                self.guard,
+                concrete,
+                freeze=False,
+                eager=self.eager,
+                drawn=self.drawn,
             )
             self.guard.watch(concrete.graph.variables)
             self._promoted.rebase(problem.base())

@@ -78,6 +78,7 @@ class Point:
     values: list[Array]
     cotangents: list[list[Array]] = field(default_factory=list)  # [direction][output]
     directions: list[list[Array]] = field(default_factory=list)  # [direction][leaf]
+    sizes: list[float] = field(default_factory=list)  # of the terms that each output sums
     outputs: dict[str, list[Array]] = field(default_factory=dict)  # [reference]
     amplitudes: dict[tuple[str, int], float] = field(default_factory=dict)
     derivatives: dict[tuple[str, int, int], Derivative] = field(default_factory=dict)

@@ -174,12 +174,14 @@ def _split(flat: Sequence[Any]) -> tuple[list[tf.Tensor | None], list[Any]]:
 
 def _loss(loss: Any) -> Callable[[Any], Any] | None:
     """A callable of the outputs, or (a Keras loss or its name, the targets)."""
-    if isinstance(loss, tuple):
+    if isinstance(loss, tuple) and len(loss) == 2:
         function, targets = loss
         function = keras.losses.get(function)
         return lambda outputs: function(targets, outputs)
     if loss is not None and not callable(loss):
-        raise ValueError("loss must be a function of the outputs, or (a Keras loss, targets)")
+        raise ValueError(
+            f"loss must be a function of the outputs, or (a Keras loss, targets), got {loss!r}"
+        )
     return loss  # type: ignore[no-any-return]
 
 
@@ -252,10 +254,14 @@ def _choose_variables(problem: Problem, fn: Any, choice: Any, passed: list[tf.Va
         chosen = every
     else:
         chosen = []
-        for item in [choice] if isinstance(choice, str) or _is_variable(choice) else choice:
+        if isinstance(choice, str) or _is_variable(choice) or not isinstance(choice, Iterable):
+            choice = [choice]
+        for item in choice:
             if _is_variable(item):
                 chosen.append(_unwrap(item))
                 continue
+            if not isinstance(item, str):
+                raise ValueError(f"variables must hold names and variables, got {item!r}")
             matches = [v for v in every if fnmatch.fnmatchcase(names[id(v)], item)]
             if not matches:
                 known = ", ".join(names[id(v)] for v in every) or "none"

@@ -20,15 +20,15 @@ from tf_einsum_grad.gradcheck.findings import (
     Point,
 )
 from tf_einsum_grad.gradcheck.numeric import Derivative, steps_for
-from tf_einsum_grad.gradcheck.precision import RTOL
+from tf_einsum_grad.gradcheck.precision import EPS, RTOL
 from tf_einsum_grad.gradcheck.problem import Problem
 from tf_einsum_grad.gradcheck.reference import Reference
 from tf_einsum_grad.gradcheck.second import asymmetry
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.statuses import Status
 
-_NOISE = 1e-3  # of the largest VJP: one below it may be rounding
 _JITTER = 2.0**-5
+_LARGER = 2.0**4  # a power of two changes no rounding
 _NEARBY_POINTS = 3
 
 
@@ -57,7 +57,7 @@ class Judge(Comparer):
         self.rng = np.random.default_rng([options.seed, order])
         self.variants: dict[str, Variant] = {}
         self.reference_names: set[str] = set()
-        self._exact: dict[bool, Exact] = {}
+        self._exact: dict[str, Exact] = {}
         self._done = self._total = 0
         self._base_passes: dict[tuple[str, int], Backward] = {}
         self._narrowed: set[tuple[int, int, int]] = set()
@@ -120,15 +120,18 @@ class Judge(Comparer):
         key = reference.name, number
         if key not in point.amplitudes:
             outputs = point.outputs[reference.name]
-            point.amplitudes[key] = _amplitude(point.cotangents[number], outputs)
+            cotangents = point.cotangents[number]
+            point.amplitudes[key] = _amplitude(cotangents, outputs, point.sizes)
         return point.amplitudes[key]
 
     def _point(self, values: list[Array]) -> Point:
         """Draw cotangents and directions at a point."""
         point = Point(values)
-        outputs = self.candidates.first_outputs(point, next(iter(self.variants.values())))
-        for _ in range(self.options.n_directions):
-            point.cotangents.append(self._cotangents(outputs))
+        first = next(iter(self.variants.values()))
+        outputs = self.candidates.first_outputs(point, first)
+        point.sizes = self.candidates.sizes(point, first, outputs, self.moved_values)
+        for number in range(self.options.n_directions):
+            point.cotangents.append(self._cotangents(outputs, point.sizes, number))
             point.directions.append(
                 [
                     direction(self.rng, x, leaf.dtype.as_numpy_dtype)
@@ -137,13 +140,15 @@ class Judge(Comparer):
             )
         return point
 
-    def _cotangents(self, outputs: Sequence[Array]) -> list[Array]:
-        # A VJP that is zero but for rounding (of a bias before a BatchNorm) says nothing; scaled to
-        # size 1, its noise would drown the others in second order.
-        floor = _NOISE * max(map(rms, outputs), default=0.0) if self.order == 2 else 0.0
+    def _cotangents(
+        self, outputs: Sequence[Array], sizes: Sequence[float], number: int
+    ) -> list[Array]:
+        # A gradient is linear in its cotangent, unless it clips it; so one is larger.
+        wide = self.candidates.coarsest_eps <= EPS["float32"]
+        factor = _LARGER if number == 1 and wide else 1.0
         return [
-            cotangent(self.rng, y, d.as_numpy_dtype, half=d.size == 2, floor=floor)
-            for y, d in zip(outputs, self.problem.output_dtypes, strict=True)
+            cotangent(self.rng, y, d.as_numpy_dtype, size=size / factor, half=d.size == 2)
+            for y, d, size in zip(outputs, self.problem.output_dtypes, sizes, strict=True)
         ]
 
     def _at(self, point: Point, wanted: set[tuple[str, int]]) -> list[Finding]:
@@ -169,12 +174,13 @@ class Judge(Comparer):
         """Second order: whether u'Hw = w'Hu, for each reverse variant."""
         point, found = self.base_point, []
         if len(point.cotangents) == 1:
-            point.cotangents.append(self._cotangents(next(iter(point.outputs.values()))))
+            outputs = next(iter(point.outputs.values()))
+            point.cotangents.append(self._cotangents(outputs, point.sizes, 0))
         us, ws = point.cotangents[:2]
         eps = max(self.candidates.eps(i) for i in range(len(self.problem.leaves)))
         rtol = RTOL[eps] if self.options.rtol is None else self.options.rtol
         outputs = next(iter(point.outputs.values()))
-        amplitude = _amplitude(us, outputs) + _amplitude(ws, outputs)
+        amplitude = sum(_amplitude(v, outputs, point.sizes) for v in (us, ws))
         for name, variant in self.variants.items():
             if name == "forward":
                 continue
@@ -261,10 +267,15 @@ class Judge(Comparer):
         return Finding(leaf, compared.variant.name, Status.INCONCLUSIVE, cause=cause)
 
 
-def _amplitude(cotangents: Sequence[Array], outputs: Sequence[Array]) -> float:
+def _amplitude(
+    cotangents: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[float]
+) -> float:
     """||v * y||, the size of the terms that the checked scalar sums."""
-    finite = [np.where(np.isfinite(y), v * y, 0) for v, y in zip(cotangents, outputs, strict=True)]
-    return float(np.sqrt(sum(np.linalg.norm(np.ravel(part)) ** 2 for part in finite)))
+    square = 0.0
+    for v, y, size in zip(cotangents, outputs, sizes, strict=True):
+        terms = v * size if size > rms(y) else np.where(np.isfinite(y), v * y, 0)
+        square += float(np.linalg.norm(np.ravel(terms))) ** 2
+    return float(np.sqrt(square))
 
 
 def _change(cotangents: Sequence[Array], outputs: Sequence[Array], base: Sequence[Array]) -> float:

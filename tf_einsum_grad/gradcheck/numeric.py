@@ -135,6 +135,12 @@ class Derivative:
         self._refined = replace(best, kink=self._classify(used))
         return self._refined
 
+    def vanishes(self) -> bool:
+        """Whether not even the largest step, which rounding spoils least, shows a slope."""
+        if 0 not in self.samples:
+            self.samples[0] = self.phi(self.steps[0]), self.phi(-self.steps[0])
+        return not abs(self._central(0)) > 3 * self.noise(0)
+
     def noise(self, k: int) -> float:
         """Rounding error of the central difference at step k."""
         return 8 * self.steps.eps * self.amplitude / self.steps[k]

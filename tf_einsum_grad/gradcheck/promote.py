@@ -13,8 +13,6 @@ that name functions, and functions are rewritten by the same rules as the main g
 from __future__ import annotations
 
 import itertools
-import random
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import _private
+from tf_einsum_grad.gradcheck.randomness import RANDOM_OPS
 
 _WIDER = {
     dtype.as_datatype_enum: wider.as_datatype_enum
@@ -32,8 +31,7 @@ _WIDER = {
         (tf.complex64, tf.complex128),
     ]
 }
-# Draws depend on the dtype; Python code may insist on it.
-_NATIVE = re.compile("Random|Multinomial|TruncatedNormal|StatefulUniform|StatefulStandardNormal")
+# Python code may insist on a dtype.
 _NATIVE_EXACTLY = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "Bitcast"})
 _VALUE_BLIND = frozenset({"RandomShuffle"})  # draws a permutation; the dtype does not matter
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
@@ -52,7 +50,6 @@ _DROPPED_FUNCTION_ATTRS = (
     "backward_function_name",
     "_XlaMustCompile",
 )
-_LARGEST_SEED = 2**31 - 1
 _generations = itertools.count()
 
 
@@ -87,35 +84,6 @@ def low_dtypes(concrete: Any) -> set[str]:
         for attr in node.attr.values():
             found.update([attr.type, *attr.list.type] if node.op != "Const" else [])
     return {tf.as_dtype(dtype).name for dtype in found & _WIDER.keys()}
-
-
-def draws(concrete: Any, stateless: bool = False) -> bool:
-    """Whether a traced function holds random state that only a new global seed resets.
-
-    A `tf.py_function` may, so it counts; with `stateless`, any random op does.
-    """
-    graph_def = concrete.graph.as_graph_def()
-    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
-    ops = {node.op for node in nodes}
-    random = {op for op in ops if _NATIVE.search(op)}
-    return "EagerPyFunc" in ops or any(stateless or "Stateless" not in op for op in random)
-
-
-def seed_as_eager(graph_def: Any, seed: int) -> bool:
-    """Give the main graph's random ops the seeds that they would have in eager mode.
-
-    Without a seed of its own, an op gets its number within the graph, but in eager mode the next
-    draw of a generator that `tf.random.set_seed` seeds. Returns whether any op was concerned; if
-    TensorFlow ever does this differently, values differ and another reference is used.
-    """
-    draws, number = random.Random(seed), 0
-    for node in graph_def.node:
-        if "seed2" not in node.attr or node.attr["seed"].i != seed:
-            continue
-        if node.attr["seed2"].i == (number or (0 if seed else _LARGEST_SEED)):
-            number += 1
-            node.attr["seed2"].i = draws.randint(0, _LARGEST_SEED) % _LARGEST_SEED
-    return number > 0
 
 
 @dataclass
@@ -284,7 +252,7 @@ class _Body:
                 renamed[ref] = renamed[read] = f"{name}:y:0" if in_function else name
                 self.result.native_ops.add(node.op)
                 # Random ops whose parameters are fixed draw the same numbers; all others round.
-                self.result.lossy |= rounded or not _NATIVE.search(node.op)
+                self.result.lossy |= rounded or not RANDOM_OPS.search(node.op)
 
     def _promote_attrs(self, node: Any) -> None:
         for attr in node.attr.values():
@@ -332,7 +300,7 @@ def _arg_types(args: Any, node: Any) -> list[tuple[str, int, int]]:
 def _stays_native(node: Any) -> bool:
     if node.op in _NATIVE_EXACTLY:
         return True
-    if _NATIVE.search(node.op) and node.op not in _VALUE_BLIND:
+    if RANDOM_OPS.search(node.op) and node.op not in _VALUE_BLIND:
         return True
     wanted = {
         key: _WIDER.get(attr.type, attr.type)

@@ -22,9 +22,9 @@ from tf_einsum_grad.gradcheck.promote import (
     PYTHON_OPS,
     PromotionError,
     rewrite,
-    seed_as_eager,
     wider,
 )
+from tf_einsum_grad.gradcheck.randomness import Drawn, seed_as_eager
 from tf_einsum_grad.gradcheck.state import StateGuard
 
 _WRITES = re.compile("Assign|ResourceApply|ResourceSparseApply|ResourceScatter|Rng|Stateful(U|S)")
@@ -63,6 +63,7 @@ class PromotedFunction:
         freeze: bool = False,
         primal: frozenset[str] | None = None,
         eager_seed: int | None = None,
+        drawn: Drawn | None = None,
     ) -> None:
         self.recorder = Recorder() if freeze else None
         try:
@@ -76,6 +77,7 @@ class PromotedFunction:
             self.shadows: dict[int, tf.Variable] = {}
             self.resources: dict[int, str] = {}  # the names of their handles in the graph
             self._captured = self._shadow_captures(concrete, known)
+            self._drawn = drawn.replacements(concrete) if drawn else {}
             self._function = self._import(concrete, arity)
         except PromotionError:
             raise
@@ -124,7 +126,8 @@ class PromotedFunction:
 
         def run(*args: tf.Tensor) -> list[tf.Tensor]:
             # tf.identity makes this graph capture the eager tensor.
-            mapped = {name: tf.identity(value) for name, value in self._captured.items()}
+            eager = {**self._captured, **self._drawn}
+            mapped = {name: tf.identity(value) for name, value in eager.items()}
             mapped.update((t.name, arg) for t, arg in zip(inputs, args, strict=True))
             return tf.graph_util.import_graph_def(
                 self.rewritten.graph_def,
@@ -150,6 +153,7 @@ class Promoted:
         freeze: bool,
         primal: frozenset[str] | None = None,
         eager: bool = False,
+        drawn: Drawn | None = None,
     ) -> None:
         self.problem, self.guard, self.evaluations = problem, guard, 0
         self.function = PromotedFunction(
@@ -159,6 +163,7 @@ class Promoted:
             freeze=freeze,
             primal=primal,
             eager_seed=guard.seed if eager else None,
+            drawn=drawn,
         )
         found = self.function.rewritten
         self.native_ops = frozenset(found.native_ops)

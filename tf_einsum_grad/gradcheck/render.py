@@ -12,15 +12,16 @@ from tf_einsum_grad.gradcheck.statuses import Status
 COLUMNS = ("leaf", "shape", "dtype", "status", "analytic", "numeric", "error", "tolerance")
 
 
-def _number(x: float) -> str:
-    return "" if math.isnan(x) else f"{x:.4g}"
+def _number(x: float, digits: int) -> str:
+    return "" if math.isnan(x) else f"{x:.{digits}g}"
 
 
 def cells(leaf: LeafReport) -> tuple[str, ...]:
     """One row of the table, in the order of `COLUMNS`."""
     shape = "×".join(map(str, leaf.shape)) or "scalar"
-    numbers = (leaf.analytic, leaf.numeric, leaf.abs_error, leaf.tolerance)
-    return (leaf.name, shape, leaf.dtype, str(leaf.status), *map(_number, numbers))
+    values = [_number(x, 4) for x in (leaf.analytic, leaf.numeric)]
+    errors = [_number(x, 2) for x in (leaf.abs_error, leaf.tolerance)]
+    return (leaf.name, shape, leaf.dtype, str(leaf.status), *values, *errors)
 
 
 def notes(report: GradientReport) -> list[str]:
@@ -51,14 +52,20 @@ def style(status: Status) -> str:
 
 def rich_report(report: GradientReport) -> Any:
     """A rich renderable: a table of leaves, then the findings."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{report.status}: gradients of {report.name}", title_justify="left")
+    title = f"{report.status}: gradients of {report.name}"
+    # Narrow, so that numbers and names of usual length fit into 80 columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     for column in COLUMNS:
         right = column in ("analytic", "numeric", "error", "tolerance")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        whole = column != "leaf"  # names may be folded, numbers may not
+        table.add_column(
+            column, justify="right" if right else "left", overflow="fold", no_wrap=whole
+        )
     for leaf in report.leaves:
         row: list[Any] = [Text(cell) for cell in cells(leaf)]
         row[3].stylize(style(leaf.status))
