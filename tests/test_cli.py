@@ -49,6 +49,7 @@ def test_explain_on_a_mesh(capsys):
         (["--shapes", "3,4"], "requires 2 operands, got 1"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["check", "ij,jk", "3,4"], "requires 2 operands, got 1"),
+        (["check", "ij,jk"], "'ij,jk' requires a shape for each operand"),
         (["check", "no.keras"], "no.keras"),
         (["check", "no.keras", "3,4"], "a model takes no shapes"),
         (["bench"], "an equation with shapes is required"),

@@ -46,6 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         arguments.model = arguments.target
         return gradcheck_cli.run(arguments)
+    if not arguments.shapes:
+        print(
+            f"tf-einsum-grad check: {arguments.target!r} requires a shape for each operand, as in "
+            "'ij,jk->ik' 2,3 3,4, or a model's file name that ends in .keras",
+            file=sys.stderr,
+        )
+        return 2
     return _check_equation(arguments)
 
 
