@@ -43,6 +43,14 @@ def multi_head_attention():
     return _keras_loss(layer, x, x, return_attention_scores=True)
 
 
+def multi_head_attention_as_called():
+    """Keras: MultiHeadAttention, as it is mostly called."""
+    import keras
+
+    x = tf.constant(_rng().normal(size=(8, 128, 128)).astype("float32"))
+    return _keras_loss(keras.layers.MultiHeadAttention(8, 16), x, x)
+
+
 def grouped_query_attention():
     """Keras: GroupQueryAttention, scores returned."""
     import keras
@@ -159,6 +167,7 @@ def tensor_network():
 MODELS = [
     einsum_dense,
     multi_head_attention,
+    multi_head_attention_as_called,
     grouped_query_attention,
     keras_hub_bert,
     keras_hub_gemma,

@@ -1,6 +1,7 @@
 """What test_distribution runs in processes of its own: devices are configured once per process.
 
-python distribution_program.py devices OUT       MirroredStrategy and DTensor, 4 logical devices
+python distribution_program.py mirrored OUT      MirroredStrategy, on logical devices
+python distribution_program.py dtensor OUT       DTensor, on a mesh of logical devices
 python distribution_program.py worker OUT        one of the workers that TF_CONFIG names
 """
 

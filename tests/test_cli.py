@@ -52,6 +52,12 @@ def test_explain_on_a_mesh(capsys):
         (["check", "ij,jk"], "'ij,jk' requires a shape for each operand"),
         (["check", "no.keras"], "no.keras"),
         (["check", "no.keras", "3,4"], "a model takes no shapes"),
+        (["check", "no.keras", "--dtype", "float64"], "a model takes no --dtype"),
+        (["check", "ij->i", "3,4", "--training"], "an equation takes no --training"),
+        (["check", "i->ij", "3"], "requires sizes={'j': ...}"),
+        (["explain", "i->ij", "3", "--size", "j"], "a label and a number like b=4 is required"),
+        (["explain", "i,i->i", "3", "3", "--optimize", "best"], "the name of an optimiser"),
+        (["--equation", "ij,jk->ik", "--shapes", "0,3", "3,4"], "requires sizes from 1 on"),
         (["bench"], "an equation with shapes is required"),
     ],
 )
@@ -74,6 +80,13 @@ def test_check_says_where_native_has_nothing_to_compare_with(capsys):
     assert "Native einsum does not take this equation" in out
 
 
+def test_sizes_of_new_labels(capsys):
+    code, out, _ = run(capsys, "explain", "i->ij", "3", "--size", "j=5")
+    assert code == 0 and "Y(3, 5)" in out
+    code, out, _ = run(capsys, "check", "i->ij", "3", "--size", "j=5")
+    assert code == 0 and "PASS" in out
+
+
 def test_check_finds_a_wrong_gradient(capsys, monkeypatch):
     from tf_einsum_grad import ops
 
@@ -82,7 +95,7 @@ def test_check_finds_a_wrong_gradient(capsys, monkeypatch):
         return equation_result, lambda cotangent: 1.01 * cotangent
 
     right = ops.einsum
-    monkeypatch.setattr(ops, "einsum", lambda equation, *xs: wrong(right(equation, *xs)))
+    monkeypatch.setattr(ops, "einsum", lambda equation, *xs, **_: wrong(right(equation, *xs)))
     code, out, _ = run(capsys, "check", "ij,jk->ik", "3,4", "4,2")
     assert code == 1
     assert "FAIL" in out
@@ -96,6 +109,26 @@ def test_the_main_job(capsys):
     for heading in ("against TensorFlow's", "against float64", "native", "ours", "peak memory"):
         assert heading in out
     assert f"{tf.config.list_logical_devices()[0].device_type}:0" in out
+
+
+@pytest.mark.parametrize("equation, shapes", [("i->ii", ["5"]), ("ij,ij->ij", ["1,3", "2,3"])])
+def test_the_main_job_where_native_refuses(capsys, equation, shapes):
+    code, out, _ = run(capsys, "--equation", equation, "--shapes", *shapes, "--repeats", "1")
+    assert code == 0
+    assert out.count("refused") == len(shapes) + 2
+    assert "TensorFlow's own einsum refuses this equation" in out
+
+
+def test_a_nan_is_not_right():
+    nan = float("nan")
+    numbers = {"ours": 1.0, "native": 1.0, "ours_bytes": 1, "native_bytes": 1}
+    for against_native, against_numbers, right in (
+        ((1e-7, 1e-7), (1e-7, 1e-7), True),
+        ((1e-7, nan), (1e-7, 1e-7), False),
+        ((1e-7, 1e-7), (1e-7, nan), False),
+    ):
+        c = question._Comparison("CPU:0", against_native, against_numbers, **numbers)
+        assert c.right == right
 
 
 def test_the_main_job_fails_on_a_wrong_gradient(capsys, monkeypatch):

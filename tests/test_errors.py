@@ -147,7 +147,7 @@ PATHS = [
     ((*THREE, {"optimize": "fastest"}), "requires the name of an optimiser, got 'fastest'"),
     (("i,i->", V, V, {"optimize": "fastest"}), "requires the name of an optimiser, got 'fastest'"),
     ((*THREE, {"optimize": 3}), "an opt_einsum optimiser, got 3"),
-    ((*THREE, {"optimize": None}), "an opt_einsum optimiser, got None"),
+    ((*THREE, {"optimize": 3}), "an opt_einsum optimiser, got 3"),
     ((*THREE, {"optimize": 1.5}), "got 1.5"),
     ((*THREE, {"optimize": {(0, 1)}}), "got {(0, 1)}"),
     ((*THREE, {"optimize": [(0, 3), (0, 1)]}), "positions below 3, got (0, 3)"),

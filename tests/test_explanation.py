@@ -77,9 +77,62 @@ def test_three_operands_share_intermediates():
     assert e.flops_backward == 2 * e.flops_forward
 
 
-def test_text_fits_and_html_escapes():
+def test_a_size_that_broadcasts_is_out_of_the_gradients_equation():
+    a, b = np.ones((1, 3)), np.ones((2, 3))
+    e = teg.explain("ij,ij->ij", a.shape, b.shape)
+    first, second = e.gradients
+    assert (first.equation, second.equation) == ("ij,ij->j", "j,ij->ij")
+    assert "sums over i" in first.derivation
+    assert "A has size 1 along i, which broadcasts" in first.derivation
+    assert "which broadcasts" not in second.derivation
+    assert [(r.label, r.role) for r in e.roles if r.label == "i"] == [
+        ("i", "free: one operand and the output")
+    ]
+    assert e.expanded == "ij,ij->ij"
+
+
+def test_a_mesh_over_a_size_that_broadcasts():
+    e = teg.explain("bi,bi->bi", (1, 3), (8, 3), mesh={"b": 4})
+    assert [part.reduced for part in e.communication] == [(), ("b",), ()]
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64")])
+def test_dtypes_in_every_form(dtype):
+    assert teg.explain("i", (2,), dtype=dtype).dtype == "float64"
+    assert teg.explain("i", np.ones(2, dtype)).dtype == "float64"
+    assert teg.explain("i", (2,)).dtype == "float32"
+    matrix = np.ones((200, 200), dtype)
+    _, report = teg.einsum_path("ij,jk,kl->il", matrix[:1], matrix, matrix)
+    assert "1.6 kB (float64)" in report
+
+
+def test_hints_choose_the_path_and_are_checked():
+    shapes = [(None, None)] * 3
+    narrow, other = (
+        teg.explain("ij,jk,kl->il", *shapes, size_hints=dict(zip("ijkl", sizes, strict=True))).path
+        for sizes in ((1000, 2, 1000, 2), (2, 1000, 2, 1000))
+    )
+    assert narrow != other
+    with pytest.raises(teg.SizeError, match="size_hints of its own labels, got 'z'"):
+        teg.explain("ij,jk->ik", *shapes[:2], size_hints={"z": 3})
+    with pytest.raises(teg.SizeError, match="integer from 1 on for label 'i', got 'big'"):
+        teg.einsum_path("ij,jk->ik", *shapes[:2], size_hints={"i": "big"})
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("αβ,βγ->αγ", ((2, 3), (3, None))),
+        (",".join(a + b for a, b in zip("abcdefghijklmnop", "bcdefghijklmnopq", strict=True)) + "->aq",
+         ((100, 100),) * 16),
+    ],
+)  # fmt: skip
+def test_text_fits(equation, shapes):
+    assert all(len(line) <= 98 for line in str(teg.explain(equation, *shapes)).splitlines())
+
+
+def test_html_escapes():
     e = teg.explain("αβ,βγ->αγ", (2, 3), (3, None))
-    assert all(len(line) <= 98 for line in str(e).splitlines())
     assert "Sizes shown as ? are unknown" in str(e)
     page = e._repr_html_()
     assert "&gt;" in page and "'->" not in page
@@ -121,6 +174,11 @@ def test_shapes_are_read(shape):
 def test_bad_calls(call, kind, message):
     with pytest.raises(kind, match=message):
         teg.explain(*call)
+
+
+def test_an_equation_that_is_none():
+    with pytest.raises(teg.EquationError, match=r"equation of type str.*got list"):
+        teg.einsum_path([0, 1], (2, 3))
 
 
 def test_dtype_is_checked():

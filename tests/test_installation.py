@@ -1,5 +1,6 @@
 """`install`, `uninstall`, `installed`: what is replaced, for how long, and that nothing is half so."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -11,8 +12,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import numpy as keras_backend
 
 import tf_einsum_grad as teg
-from tf_einsum_grad import ops
-from tf_einsum_grad.keras import _private
+from tf_einsum_grad import _keras, ops
 
 NATIVE = tf.einsum
 
@@ -97,11 +97,11 @@ def test_blocks_in_many_threads():
 
 
 def test_a_missing_target_leaves_nothing_half_replaced(monkeypatch):
-    monkeypatch.setattr(_private, "_OPERATIONS", "keras.src.ops.math")  # a module without Einsum
+    monkeypatch.setattr(_keras, "_OPERATIONS", "keras.src.ops.math")  # a module without Einsum
     with pytest.raises(RuntimeError, match=r"requires keras\.src\.ops\.math\.Einsum.*nothing was"):
         teg.install()
     assert not any(_replaced())
-    monkeypatch.setattr(_private, "_BACKEND", "keras.src.no_such_module")
+    monkeypatch.setattr(_keras, "_BACKEND", "keras.src.no_such_module")
     with pytest.raises(RuntimeError, match=r"requires keras\.src\.no_such_module, which Keras"):
         teg.installed().__enter__()
     assert not any(_replaced())
@@ -115,6 +115,53 @@ def test_what_someone_else_put_on_top_is_not_thrown_away():
         teg.uninstall()
     assert tf.einsum is theirs and tf.linalg.einsum is ours
     tf.einsum = ours
+
+
+def test_a_block_that_could_not_restore_is_undone_by_uninstall():
+    ours = None
+    with pytest.raises(RuntimeError, match="whatever replaced it later"), teg.installed():
+        ours = tf.einsum
+        tf.einsum = lambda *args, **kwargs: ours(*args, **kwargs)
+    tf.einsum = ours
+    teg.uninstall()
+    assert tf.einsum is not ours and tf.linalg.einsum is not ours
+
+
+class WithWeights(keras.layers.Layer):
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 2))
+
+    def call(self, x):
+        return tf.einsum("ij,jk->ik", x, self.kernel)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_layers_that_give_their_weights_to_tf_einsum(policy):
+    layer = WithWeights(dtype=policy)
+    x = np.ones([3, 4], "float32")
+    expected = layer(x)
+    with teg.installed():
+        for call in (layer, tf.function(layer)):
+            y = call(x)
+            assert y.dtype == expected.dtype
+            np.testing.assert_allclose(
+                tf.cast(y, "float32"), tf.cast(expected, "float32"), rtol=0.02
+            )
+        model = keras.Sequential([layer])
+        model.compile("sgd", "mse")
+        before = layer.kernel.numpy()
+        model.fit(x, np.zeros([3, 2], "float32"), verbose=0)
+    assert np.abs(layer.kernel.numpy() - before).max() > 0
+
+
+def test_install_where_keras_runs_on_another_backend():
+    program = (
+        "import keras; keras.backend.backend = lambda: 'jax'\n"
+        "import tensorflow as tf, tf_einsum_grad as teg\n"
+        "with teg.installed(): assert tf.einsum('i->ii', tf.ones(2)).shape == (2, 2)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_wrong_calls_are_clear():

@@ -201,6 +201,23 @@ def test_wrong_inputs_get_a_clear_error(make, error, message):
         make()
 
 
+def test_einsum_layer_shapes_without_a_call():
+    assert Einsum("bqhd,bkhd->bhqk").compute_output_shape([(None, 7, 4, 16), (None, 9, 4, 16)]) == (
+        None,
+        4,
+        7,
+        9,
+    )
+    layer = Einsum("bi->bij", sizes={"j": 5})
+    assert layer.compute_output_shape((None, 3)) == (None, 3, 5)
+    assert layer(np.ones([2, 3], "float32")).shape == (2, 3, 5)
+    assert Einsum.from_config(layer.get_config()).sizes == {"j": 5}
+    each = keras.layers.TimeDistributed(Einsum("bij->bji"))
+    assert each(keras.Input([6, 2, 3])).shape == (None, 6, 3, 2)
+    with pytest.raises(teg.PathError, match="name of an optimiser, got 'gredy'"):
+        Einsum("ij->i", optimize="gredy")
+
+
 def test_wrong_sizes_in_a_built_layer_name_the_label():
     layer = EinsumDense("...x,xy->...y", 5)
     layer.build((None, 4, 3))

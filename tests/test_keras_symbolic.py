@@ -99,7 +99,19 @@ def test_a_functional_model_is_saved_loaded_and_fitted(tmp_path):
 def test_sublists_and_variables():
     x = keras.Input([3, 4])
     v = keras.Variable(np.ones([4, 2], "float32"))
-    assert teg.einsum(x, [..., 1], v, [1, 2], [..., 2]).shape == (None, 3, 2)
+    y = teg.einsum(x, [..., 1], v, [1, 2], [..., 2])
+    assert y.shape == (None, 3, 2)
+    np.testing.assert_allclose(keras.Model(x, y)(np.ones([5, 3, 4])), np.full([5, 3, 2], 4.0))
+
+
+def test_arrays_and_lists_take_the_dtype_of_the_symbolic_operand():
+    x = keras.Input([3])
+    assert teg.einsum("bi,ij->bj", x, np.ones([3, 4])).dtype == "float32"
+    assert teg.einsum("bi,i->b", x, [1, 2, 3]).dtype == "float32"
+    with pytest.raises(teg.OperandError, match="int32 for operand 0 and float64 for operand 1"):
+        teg.einsum("bi,i->b", keras.Input([3], dtype="int32"), np.ones(3))
+    with teg.installed():
+        assert keras.ops.einsum("bi,i->b", x, [1.0, 2.0, 3.0]).shape == (None,)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,14 @@ def test_xla_would_read_across_rows_what_is_permuted_and_multiplied(text):
     assert lower(contraction("eac,a->ec", sizes, target="xla")).kernel == "multiply and sum"
 
 
+def test_a_product_of_two_large_transposes_is_the_transpose_of_one():
+    plain = lower(contraction("ki,jk->ij", sizes_of("ki,jk->ij", 1024)))
+    assert plain.swap and not plain.combine.transpose_a and not plain.combine.transpose_b
+    assert plain.finish == (do.Permute((1, 0)),)
+    small = lower(contraction("ki,jk->ij", sizes_of("ki,jk->ij", 32)))
+    assert small.combine.transpose_a and small.combine.transpose_b
+
+
 def test_a_large_product_is_not_materialised_to_be_summed():
     sizes = sizes_of("ij,j->i", 4096)
     assert lower(contraction("ij,j->i", sizes)).kernel == "matmul"

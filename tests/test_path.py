@@ -110,6 +110,12 @@ def test_the_cheap_order_is_taken():
     assert plan("ij,jk,k->i", ((1000, 1000), (1000, 1000), (1000,))).path == ((1, 2), (0, 1))
 
 
+def test_none_is_auto_and_an_empty_path_contracts_everything():
+    shapes = ((2, 3), (3, 4), (4, 5))
+    assert plan("ij,jk,kl->il", shapes, optimize=None).path == plan("ij,jk,kl->il", shapes).path
+    assert plan("ij,jk,kl->il", shapes, optimize=["einsum_path"]).path == ((0, 1, 2),)
+
+
 def test_hints_and_unknown_sizes():
     equation, shapes = "ij,jk,kl->il", ((None, None), (None, None), (None, None))
     narrow = plan(equation, shapes, hints=(("i", 1000), ("j", 2), ("k", 1000), ("l", 2)))

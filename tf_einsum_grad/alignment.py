@@ -39,7 +39,7 @@ def align(text: str, binding: Binding, operands: Sequence[tf.Tensor]) -> list[tf
         static = x.shape
         with tf.control_dependencies(guard):
             x = tf.identity(x) if guard else x
-        if any(t is not d for t, d in zip(target, own, strict=True)):
+        if any(_differ(t, d) for t, d in zip(target, own, strict=True)):
             x = tf.broadcast_to(x, target)
             known = [t if isinstance(t, int) else None for t in target]
             x.set_shape([k if s is None else s for k, s in zip(known, static, strict=True)])
@@ -69,8 +69,13 @@ def _align_label(
         if len(places) > 1 or check.size is not None:
             guards[k] += _require(text, check.label, k, own, size, equal=False)
             for axis in axes:
-                if dims[k][axis] is not size:
+                if _differ(dims[k][axis], size):
                     targets[k][axis] = size
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two sizes may differ: integers by value, tensors by identity."""
+    return a != b if isinstance(a, int) and isinstance(b, int) else a is not b
 
 
 def _require(text: str, label: str, k: int, got: Any, size: Any, equal: bool) -> list[Any]:

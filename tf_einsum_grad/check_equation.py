@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from tf_einsum_grad.cli import parse_shape
+from tf_einsum_grad.cli import parse_shape, parse_size
 from tf_einsum_grad.gradcheck import cli as gradcheck_cli
 
 __all__ = ["add_parser", "run"]
@@ -25,7 +25,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("target", metavar="EQUATION|MODEL.keras")
     parser.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
-    parser.add_argument("--dtype", default="float32", choices=tuple(_TOLERANCES))
+    parser.add_argument("--dtype", choices=tuple(_TOLERANCES), help="default: float32")
+    parser.add_argument(
+        "--size", nargs="+", type=parse_size, metavar="LABEL=SIZE",
+        help="sizes of labels that only the output has: j=5",
+    )  # fmt: skip
     gradcheck_cli.add_model_options(parser)
     gradcheck_cli.add_options(parser)
     parser.set_defaults(run=run)
@@ -40,27 +44,41 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EinsumError: the equation and the shapes do not fit.
     """
-    if arguments.target.endswith(".keras"):
-        if arguments.shapes:
-            print("tf-einsum-grad check: a model takes no shapes", file=sys.stderr)
-            return 2
+    is_model = arguments.target.endswith((".keras", ".h5"))
+    problem = _usage_problem(arguments, is_model)
+    if problem:
+        print(f"tf-einsum-grad check: {problem}", file=sys.stderr)
+        return gradcheck_cli.BAD_USAGE
+    if is_model:
         arguments.model = arguments.target
         return gradcheck_cli.run(arguments)
-    if not arguments.shapes:
-        print(
-            f"tf-einsum-grad check: {arguments.target!r} requires a shape for each operand, as in "
-            "'ij,jk->ik' 2,3 3,4, or a model's file name that ends in .keras",
-            file=sys.stderr,
-        )
-        return 2
     return _check_equation(arguments)
+
+
+def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
+    """What is given that a model, or an equation, does not take; or lacks."""
+    if is_model:
+        given = {"shapes": arguments.shapes, "--dtype": arguments.dtype, "--size": arguments.size}
+        taken = next((name for name, value in given.items() if value), None)
+        return f"a model takes no {taken}" if taken else None
+    given = {"--inputs": arguments.inputs, "--training": arguments.training}
+    taken = next((name for name, value in given.items() if value), None)
+    if taken:
+        return f"an equation takes no {taken}; a model's file name ends in .keras"
+    if not arguments.shapes:
+        return (
+            f"{arguments.target!r} requires a shape for each operand, as in 'ij,jk->ik' 2,3 3,4, "
+            "or a model's file name that ends in .keras"
+        )
+    return None
 
 
 def _check_equation(arguments: argparse.Namespace) -> int:
     from tf_einsum_grad.explanation import explain
 
-    equation = arguments.target
-    explain(equation, *arguments.shapes, dtype=arguments.dtype)  # bad shapes end here
+    equation, dtype = arguments.target, arguments.dtype or "float32"
+    sizes = dict(arguments.size or ())
+    explain(equation, *arguments.shapes, dtype=dtype, sizes=sizes)  # bad shapes end here
 
     import numpy as np
     import tensorflow as tf
@@ -68,22 +86,23 @@ def _check_equation(arguments: argparse.Namespace) -> int:
     from tf_einsum_grad.ops import einsum
 
     rng = np.random.default_rng(arguments.seed)
-    operands = [tf.cast(rng.standard_normal(shape), arguments.dtype) for shape in arguments.shapes]
+    operands = [tf.cast(rng.standard_normal(shape), dtype) for shape in arguments.shapes]
     code = gradcheck_cli.check_callable_cli(
-        f"einsum {equation!r}", lambda *xs: einsum(equation, *xs), operands, arguments
+        f"einsum {equation!r}", lambda *xs: einsum(equation, *xs, sizes=sizes), operands, arguments
     )
     if code == gradcheck_cli.BAD_USAGE:
         return code
-    error = _native_error(equation, operands)
+    error = None if sizes else _native_error(equation, operands)
     if error is None:
         print("Native einsum does not take this equation, or cannot differentiate it.")
         return code
     print(f"Against native einsum's gradients: {error:.1e} of their largest element at most.")
-    return code if error <= _TOLERANCES[arguments.dtype] else gradcheck_cli.FAILED
+    return code if error <= _TOLERANCES[dtype] else gradcheck_cli.FAILED
 
 
 def _native_error(equation: str, operands: list[Any]) -> float | None:
     """The largest difference from native's gradients, None where native has none."""
+    import numpy as np
     import tensorflow as tf
 
     from tf_einsum_grad.ops import einsum
@@ -100,9 +119,10 @@ def _native_error(equation: str, operands: list[Any]) -> float | None:
                 raise
             loss = tf.reduce_sum(tf.sin(result))
         gradients.append(tape.gradient(loss, operands))
-    return max(
+    errors = [
         float(tf.reduce_max(tf.abs(a - b)) / tf.maximum(tf.reduce_max(tf.abs(b)), 1e-30))
         if tf.size(a)
         else 0.0
         for a, b in zip(*gradients, strict=True)
-    )
+    ]
+    return float(np.max(errors))  # not max(), which loses a nan

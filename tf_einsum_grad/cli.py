@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tf_einsum_grad.errors import EinsumError, SizeError
 
-__all__ = ["main", "parse_shape"]
+__all__ = ["main", "parse_shape", "parse_size"]
 
 QUESTION = "ijkm,ijkn->imn"
 QUESTION_SHAPES = ((100, 28, 28, 512), (100, 28, 28, 512))
@@ -43,11 +43,16 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _parse_shards(text: str) -> tuple[str, int]:
-    label, _, devices = text.partition("=")
-    if len(label) != 1 or not devices.isdecimal():
+def parse_size(text: str) -> tuple[str, int]:
+    """Reads a label with a number as it is typed: `b=4`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    label, _, number = text.partition("=")
+    if len(label) != 1 or not number.isdecimal():
         raise argparse.ArgumentTypeError(f"a label and a number like b=4 is required, got {text!r}")
-    return label, int(devices)
+    return label, int(number)
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -70,10 +75,18 @@ def _build_parser() -> argparse.ArgumentParser:
     explain.add_argument("equation", metavar="EQUATION")
     explain.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
     explain.add_argument("--dtype", default="float32")
+    explain.add_argument("--optimize", default="auto", help="the name of an opt_einsum optimiser")
+    explain.add_argument(
+        "--size",
+        nargs="+",
+        type=parse_size,
+        metavar="LABEL=SIZE",
+        help="sizes of labels that only the output has: j=5",
+    )
     explain.add_argument(
         "--mesh",
         nargs="+",
-        type=_parse_shards,
+        type=parse_size,
         metavar="LABEL=DEVICES",
         help="labels that are sharded, to see what is sent: b=4",
     )
@@ -97,6 +110,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         arguments.equation,
         *arguments.shapes,
         dtype=arguments.dtype,
+        optimize=arguments.optimize,
+        sizes=dict(arguments.size or ()),
         mesh=dict(arguments.mesh or ()),
     )
     print(json.dumps(explanation.to_dict(), indent=2) if arguments.json else explanation)

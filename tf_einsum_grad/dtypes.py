@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["DTYPES", "compute_dtype", "is_differentiable"]
+from typing import Any
+
+__all__ = ["DTYPES", "compute_dtype", "dtype_name", "is_differentiable"]
 
 _INEXACT = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 _HALF = ("float16", "bfloat16")
@@ -21,6 +23,19 @@ _INTEGER_COMPUTE = {
 }
 
 DTYPES = (*_INEXACT, "int32", "int64", *_INTEGER_COMPUTE)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a dtype given as a name, or as TensorFlow's, NumPy's or Keras' object for it.
+
+    Example:
+        >>> import numpy as np
+        >>> dtype_name(np.float32), dtype_name(np.dtype("int8")), dtype_name("bfloat16")
+        ('float32', 'int8', 'bfloat16')
+    """
+    if isinstance(dtype, str):
+        return dtype
+    return str(getattr(dtype, "name", None) or getattr(dtype, "__name__", dtype))
 
 
 def is_differentiable(dtype: str) -> bool:

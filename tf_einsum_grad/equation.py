@@ -67,7 +67,6 @@ class Equation:
         return any(ELLIPSIS in subscripts for subscripts in (*self.inputs, self.output))
 
 
-@lru_cache(maxsize=4096)
 def parse_equation(text: str) -> Equation:
     """Reads an equation as `np.einsum` does, and more.
 
@@ -85,6 +84,11 @@ def parse_equation(text: str) -> Equation:
         raise EquationError(
             f"einsum requires an equation of type str, or sublists; got {type(text).__name__}"
         )
+    return _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Equation:
     compact = "".join(text.split())
     left, arrow, right = compact.partition("->")
     if "->" in right:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tf_einsum_grad import render
 from tf_einsum_grad.cost import extent, itemsize
-from tf_einsum_grad.dtypes import DTYPES
+from tf_einsum_grad.dtypes import DTYPES, dtype_name
 from tf_einsum_grad.equation import Equation, parse_equation
 from tf_einsum_grad.errors import OperandError, SizeError
 from tf_einsum_grad.instructions import Permute
@@ -19,7 +19,7 @@ from tf_einsum_grad.recipe import Contraction, Lowering
 from tf_einsum_grad.sharding import Communication, communication
 from tf_einsum_grad.sizes import Binding, Shape, Size, bind_call
 
-__all__ = ["Explanation", "explain", "read_shape"]
+__all__ = ["Explanation", "explain", "read_dtype", "read_shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,10 @@ class Explanation:
 def explain(
     equation: str,
     *shapes: Any,
-    dtype: str = "float32",
+    dtype: Any = None,
     optimize: Any = "auto",
     sizes: Mapping[str, int] | None = None,
+    size_hints: Mapping[str, int] | None = None,
     mesh: Mapping[str, int] | None = None,
 ) -> Explanation:
     """Explains an einsum and its gradients, without importing TensorFlow.
@@ -117,9 +118,10 @@ def explain(
         equation: any equation that `einsum` takes.
         *shapes: one for each operand: a sequence of sizes, None where unknown, or anything with a
             `shape`. None at all explains the equation by itself.
-        dtype: of the operands.
+        dtype: of the operands; by default that of the first that has one, else float32.
         optimize: as for `einsum`.
         sizes: as for `einsum`.
+        size_hints: as for `einsum`.
         mesh: labels that are sharded, each with its number of devices, to see what is sent.
 
     Raises:
@@ -134,18 +136,16 @@ def explain(
     """
     parsed = parse_equation(equation)
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
-    if dtype not in DTYPES:
-        raise OperandError(f"einsum {equation!r} requires a numeric dtype, got {dtype!r}")
+    dtype = read_dtype(equation, dtype, shapes)
     binding = bind_call(equation, known, sizes)
-    expanded = binding.expanded
-    plan = make_plan(binding.equation, binding.sizes, dtype, optimize)
+    expanded, narrow = binding.expanded, binding.equation
+    hints = tuple(sorted((size_hints or {}).items()))
+    plan = make_plan(narrow, binding.sizes, dtype, optimize, hints)
     label_sizes = dict(binding.sizes)
     forward = tuple(
         _work(step.equation, step.contraction, dtype, label_sizes) for step in plan.steps
     )
-    gradients = tuple(
-        _gradient(k, parsed, expanded, binding, plan, dtype) for k in range(len(known))
-    )
+    gradients = tuple(_gradient(k, parsed, binding, plan, dtype) for k in range(len(known)))
     backward = {
         (step.operands, k): lower(step.contraction.transpose(k)).cost.flops
         for step in plan.steps
@@ -157,7 +157,7 @@ def explain(
         dtype=dtype,
         shapes=known,
         output_shape=tuple(label_sizes[label] for label in expanded.output),
-        roles=_roles(expanded, label_sizes),
+        roles=_roles(narrow, label_sizes),
         path=plan.path,
         forward=forward,
         gradients=gradients,
@@ -166,8 +166,22 @@ def explain(
         largest_intermediate_bytes=max(
             [plan.largest_intermediate * itemsize(dtype), *(work.scratch_bytes for work in forward)]
         ),
-        communication=communication(expanded, label_sizes, dtype, mesh) if mesh else (),
+        communication=communication(narrow, label_sizes, dtype, mesh) if mesh else (),
     )
+
+
+def read_dtype(equation: str, dtype: Any, operands: Sequence[Any]) -> str:
+    """The name of a numeric dtype; of the first operand that has one if None is given.
+
+    Raises:
+        OperandError: it is no numeric dtype.
+    """
+    if dtype is None:
+        dtype = next((x.dtype for x in operands if hasattr(x, "dtype")), "float32")
+    name = dtype_name(dtype)
+    if name not in DTYPES:
+        raise OperandError(f"einsum {equation!r} requires a numeric dtype, got {name!r}")
+    return name
 
 
 def read_shape(shape: Any) -> Shape:
@@ -233,23 +247,27 @@ def _permutes(lowering: Lowering) -> tuple[str, ...]:
     return tuple(name for name, part in parts if any(isinstance(i, Permute) for i in part))
 
 
-def _gradient(
-    k: int, parsed: Equation, expanded: Equation, binding: Binding, plan: Plan, dtype: str
-) -> Gradient:
-    sizes = dict(binding.sizes)
+def _gradient(k: int, parsed: Equation, binding: Binding, plan: Plan, dtype: str) -> Gradient:
+    sizes, equation = dict(binding.sizes), binding.equation
     works = tuple(
         _work(step.equation.transpose(i), step.contraction.transpose(i), dtype, sizes)
         for step, i in _backward_route(plan, k)
     )
     ellipsis = "".join(
-        label for label in expanded.labels if label not in "".join((*parsed.inputs, parsed.output))
+        label for label in equation.labels if label not in "".join((*parsed.inputs, parsed.output))
     )
     native = tuple(
         phrase + (f" ({render.show_bytes(size)})" if size else "")
-        for phrase, size in native_gradient_drawbacks(expanded, k, ellipsis, sizes, dtype)
+        for phrase, size in native_gradient_drawbacks(equation, k, ellipsis, sizes, dtype)
     )
-    transposed = expanded.transpose(k)
-    return Gradient(k, str(transposed), _derivation(expanded, k, dtype), works, native)
+    derivation = _derivation(equation, k, dtype)
+    broadcast = [binding.expanded.inputs[k][axis] for axis in binding.dropped[k]]
+    if broadcast:
+        derivation += (
+            f" {render.operand_name(k)} has size 1 along {', '.join(broadcast)}, which broadcasts: "
+            "it is left out of the equation, and put back into the gradient's shape."
+        )
+    return Gradient(k, str(equation.transpose(k)), derivation, works, native)
 
 
 def _backward_route(plan: Plan, k: int) -> list[tuple[Step, int]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad.keras import _private as keras_private
+from tf_einsum_grad import _keras
 from tf_einsum_grad.ops import einsum
 
 __all__ = ["install", "installed", "uninstall"]
@@ -67,11 +67,12 @@ def uninstall() -> None:
 
     Raises:
         RuntimeError: someone else has replaced one of the functions since. Nothing is undone then,
-            since that would throw their function away.
+            since that would throw their function away; call it again when theirs is undone. A block
+            of `installed` raises it at its end, too.
     """
     global _permanent
     with _lock:
-        if _permanent and not _blocks:
+        if not _blocks:
             _revert()
         _permanent = False
 
@@ -140,14 +141,14 @@ def _find_patches() -> tuple[_Patch, ...]:
         ("tensorflow.compat.v2.linalg", v2.linalg),
     ]
     wanted = [(f"{name}.einsum", owner, "einsum", einsum) for name, owner in owners]
-    wanted += keras_private.replacements()
+    wanted += _keras.replacements()
     patches = []
     for name, owner, attribute, replacement in wanted:
         original = getattr(owner, attribute, None)
         if not callable(original):
             raise RuntimeError(
                 f"install() requires {name}, which TensorFlow {tf.__version__} with Keras "
-                f"{keras_private.VERSION} lacks; nothing was replaced"
+                f"{_keras.VERSION} lacks; nothing was replaced"
             )
         patches.append(_Patch(name, owner, attribute, original, replacement))
     return tuple(patches)

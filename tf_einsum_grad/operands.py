@@ -47,7 +47,8 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
     if all(type(x) is _EAGER_TENSOR for x in operands):
         tensors = list(operands)
     else:
-        typed = [x for x in operands if isinstance(x, tf.Tensor | tf.Variable)]
+        operands = [_convert_tensor_like(equation, k, x) for k, x in enumerate(operands)]
+        typed = [x for x in operands if isinstance(x, tf.Tensor)]
         arrays = [x for x in operands if isinstance(x, np.ndarray)]
         dtype = next((tf.as_dtype(x.dtype) for x in (*typed, *arrays)), None)
         tensors = [_convert(equation, k, x, dtype, bool(typed)) for k, x in enumerate(operands)]
@@ -75,15 +76,25 @@ def _width(dtype: tf.DType) -> tuple[bool, bool, bool, int]:
     return dtype.is_complex, dtype.is_floating, dtype.is_integer, dtype.size
 
 
+_WITHOUT_DTYPE = (int, float, complex, list, tuple, np.ndarray, np.generic)
+
+
+def _convert_tensor_like(equation: str, k: int, x: Any) -> Any:
+    """A tensor for whatever has a dtype of its own: a variable of TensorFlow's or Keras', ..."""
+    if isinstance(x, (tf.Tensor, *_WITHOUT_DTYPE)):
+        return x
+    if x is None or isinstance(x, tf.RaggedTensor | tf.SparseTensor | tf.IndexedSlices):
+        raise OperandError(
+            f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
+        )
+    return _convert(equation, k, x, None, False)
+
+
 def _convert(
     equation: str, k: int, x: Any, dtype: tf.DType | None, beside_tensor: bool
 ) -> tf.Tensor:
     if isinstance(x, tf.Tensor):
         return x
-    if x is None or (tf.is_tensor(x) and not isinstance(x, tf.Variable)):
-        raise OperandError(
-            f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
-        )
     weak = isinstance(x, int | float | complex | list | tuple)
     if beside_tensor and isinstance(x, np.ndarray):
         weak = np.can_cast(x.dtype, dtype.as_numpy_dtype, "same_kind")

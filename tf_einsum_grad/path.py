@@ -13,7 +13,7 @@ from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.errors import PathError
 from tf_einsum_grad.sizes import Size
 
-__all__ = ["Optimize", "Path", "find_path", "hashable_optimize"]
+__all__ = ["Optimize", "Path", "check_optimize", "find_path", "hashable_optimize"]
 
 Path = tuple[tuple[int, ...], ...]
 Optimize = Any  # bool | str | tuple[str, int] | path | opt_einsum-style optimiser
@@ -25,8 +25,8 @@ def hashable_optimize(optimize: Optimize) -> Optimize:
     Raises:
         PathError: it is none of the things that `optimize` may be.
     """
-    if isinstance(optimize, str | bool):
-        return "auto" if optimize is True else optimize
+    if optimize is None or isinstance(optimize, str | bool):  # None as in opt_einsum, and natively
+        return "auto" if optimize is None or optimize is True else optimize
     if callable(optimize):
         return None
     if not isinstance(optimize, Sequence) or not optimize:
@@ -39,6 +39,17 @@ def hashable_optimize(optimize: Optimize) -> Optimize:
     elif isinstance(optimize[0], str):
         return tuple(optimize)
     return _read_path(optimize)
+
+
+def check_optimize(optimize: Optimize) -> None:
+    """Finds what is wrong with `optimize` before there is an equation with sizes.
+
+    Raises:
+        PathError: it is none of the things that `optimize` may be.
+    """
+    key = hashable_optimize(optimize)
+    if isinstance(key, str) or (isinstance(key, tuple) and key and isinstance(key[0], str)):
+        _optimizer(key)
 
 
 def _read_path(path: Any) -> Path:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tf_einsum_grad.cost import extent, itemsize
+from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import Equation, fresh_labels
+from tf_einsum_grad.errors import SizeError
 from tf_einsum_grad.lowering import lower
 from tf_einsum_grad.path import Optimize, Path, find_path, hashable_optimize
 from tf_einsum_grad.recipe import Contraction, DotDimensions
@@ -55,11 +56,6 @@ class Plan:
         return sum(lower(step.contraction).cost.flops for step in self.steps)
 
     @property
-    def microseconds(self) -> float:
-        """The cost model's estimate of the forward pass."""
-        return sum(lower(step.contraction).cost.microseconds for step in self.steps)
-
-    @property
     def largest_intermediate(self) -> int:
         """Elements of the largest tensor between two steps; 0 if there is none."""
         sizes = dict(self.sizes)
@@ -86,18 +82,34 @@ def make_plan(
 
     Raises:
         PathError: `optimize` is no path for this equation.
+        SizeError: a hint is for a label of another equation, or no size.
     """
     planner = _Planner(equation, dict(sizes), dtype, target)
-    guesses = dict(hints)
+    guesses = _check_hints(equation, hints)
     for k, subscripts in enumerate(equation.inputs):
         planner.reduce(k, subscripts)
     reduced = Equation(tuple(term for _, term in planner.terms), equation.output)
     planning_sizes = {label: guesses.get(label) if s is None else s for label, s in sizes}
-    path = find_path(reduced, planning_sizes, hashable_optimize(optimize) or optimize)
+    key = hashable_optimize(optimize)
+    path = find_path(reduced, planning_sizes, optimize if key is None else key)
     for positions in path:
         planner.contract(positions)
     planner.finish()
     return Plan(equation, sizes, path, tuple(planner.steps))
+
+
+def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    for label, size in hints:
+        if label not in equation.labels:
+            raise SizeError(
+                f"einsum {str(equation)!r} requires size_hints of its own labels, got {label!r}"
+            )
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise SizeError(
+                f"einsum {str(equation)!r} requires a size hint that is an integer from 1 on for "
+                f"label {label!r}, got {size!r}"
+            )
+    return dict(hints)
 
 
 class _Planner:
@@ -198,8 +210,3 @@ def _rename(equation: Equation) -> Equation:
         tuple(subscripts.translate(table) for subscripts in equation.inputs),
         equation.output.translate(table),
     )
-
-
-def bytes_of(labels: str, sizes: Mapping[str, Size], dtype: str) -> int:
-    """The size of a tensor in bytes, unknown sizes counted as large."""
-    return extent(labels, sizes) * itemsize(dtype)

@@ -46,8 +46,9 @@ def to_text(explanation: Explanation) -> str:
 
 def _lines(e: Explanation) -> Iterator[str]:
     operands = [f"{operand_name(k)}{show_shape(shape)}" for k, shape in enumerate(e.shapes)]
-    yield f"Y = einsum('{e.equation}', {', '.join(operands)})  ->  Y{show_shape(e.output_shape)}"
-    yield f"    {e.dtype}" + (f"; that is, {e.expanded}" if _differs(e) else "")
+    call = f"Y = einsum('{e.equation}', {', '.join(operands)})  ->  Y{show_shape(e.output_shape)}"
+    yield from _wrapped(call, first="")
+    yield from _wrapped(e.dtype + (f"; that is, {e.expanded}" if _differs(e) else ""))
     if _has_unknown(e):
         yield f"    Sizes shown as ? are unknown; figures take {UNKNOWN_SIZE} for each of them."
     yield ""
@@ -84,7 +85,7 @@ def _communication(part: Communication) -> str:
 
 
 def _gradient_lines(gradient: Gradient) -> Iterator[str]:
-    yield f"  dL/d{operand_name(gradient.operand)} = {show_call(gradient)}"
+    yield from _wrapped(f"dL/d{operand_name(gradient.operand)} = {show_call(gradient)}", first="  ")
     yield from _wrapped(gradient.derivation)
     if len(gradient.work) > 1:
         yield "    What runs, sharing the intermediates of the forward pass:"
@@ -109,15 +110,11 @@ def _has_unknown(e: Explanation) -> bool:
     return any(role.size is None for role in e.roles)
 
 
-def _wrapped(text: str) -> Iterator[str]:
+def _wrapped(text: str, first: str = "    ") -> Iterator[str]:
+    """Lines that are as long as they may be; an equation that is longer goes on in the next one."""
     return iter(
         textwrap.wrap(
-            text,
-            _WIDTH,
-            initial_indent="    ",
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
+            text, _WIDTH, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False
         )
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from tf_einsum_grad.cost import extent
-from tf_einsum_grad.explanation import read_shape
+from tf_einsum_grad.cost import extent, itemsize
+from tf_einsum_grad.explanation import read_dtype, read_shape
 from tf_einsum_grad.path import Optimize
 from tf_einsum_grad.plan import Plan, Step, make_plan
 from tf_einsum_grad.recipe import DotDimensions
@@ -16,7 +17,11 @@ __all__ = ["einsum_path"]
 
 
 def einsum_path(
-    equation: str, *operands_or_shapes: Any, optimize: Optimize = "auto"
+    equation: str,
+    *operands_or_shapes: Any,
+    optimize: Optimize = "auto",
+    sizes: Mapping[str, int] | None = None,
+    size_hints: Mapping[str, int] | None = None,
 ) -> tuple[list[Any], str]:
     """The contraction path of an einsum, and a report to print.
 
@@ -24,6 +29,8 @@ def einsum_path(
         equation: any equation that `einsum` takes.
         *operands_or_shapes: one for each operand: anything with a `shape`, or a sequence of sizes.
         optimize: as for `einsum`.
+        sizes: as for `einsum`.
+        size_hints: as for `einsum`.
 
     Returns:
         The path as `np.einsum_path` gives it, `["einsum_path", (0, 1), ...]`, which `einsum` and
@@ -38,12 +45,15 @@ def einsum_path(
         ['einsum_path', (0, 1), (0, 1)]
     """
     shapes = tuple(map(read_shape, operands_or_shapes))
-    binding = bind_call(equation, shapes)
-    plan = make_plan(binding.equation, binding.sizes, "float32", optimize)
-    return ["einsum_path", *plan.path], _report(equation, plan)
+    dtype = read_dtype(equation, None, operands_or_shapes)
+    binding = bind_call(equation, shapes, sizes)
+    hints = tuple(sorted((size_hints or {}).items()))
+    plan = make_plan(binding.equation, binding.sizes, dtype, optimize, hints)
+    return ["einsum_path", *plan.path], _report(equation, plan, dtype)
 
 
-def _report(equation: str, plan: Plan) -> str:
+def _report(equation: str, plan: Plan, dtype: str) -> str:
+    largest = show_bytes(itemsize(dtype) * plan.largest_intermediate)
     sizes = dict(plan.sizes)
     naive = extent(plan.equation.labels, sizes) * max(len(plan.equation.inputs), 1)
     lines = [
@@ -51,7 +61,7 @@ def _report(equation: str, plan: Plan) -> str:
         f"  As one sum:            {show_flops(naive)}",
         f"  Step by step:          {show_flops(plan.flops)}",
         f"  Speedup:               {naive / max(plan.flops, 1):.3g}",
-        f"  Largest intermediate:  {show_bytes(4 * plan.largest_intermediate)} (float32)",
+        f"  Largest intermediate:  {largest} ({dtype})",
         "",
         "  step  operands      contraction                       roles of the labels",
     ]

@@ -134,31 +134,13 @@ def bind_sizes(
         for axis, label in enumerate(subscripts):
             occurrences[label].append(Occurrence(k, axis))
     for label, places in occurrences.items():
-        if not places and label not in given:
-            raise SizeError(
-                f"einsum {name} requires sizes={{{label!r}: ...}}, since no operand has the output "
-                f"label {label!r}"
-            )
-        by_operand = {
-            k: _size_within(name, label, k, shapes[k], places)
-            for k in sorted({place.operand for place in places})
-        }
-        if places and label in given and given[label] is None:
-            raise SizeError(
-                f"einsum {name} requires an integer as the size of label {label!r}, since operand "
-                f"{places[0].operand} has it too; got a tensor"
-            )
-        size = _size_across(name, label, by_operand, shapes, given.get(label))
-        bound[label] = size
-        narrow = [k for k, own in by_operand.items() if own == 1]
-        if size != 1 and (len(narrow) < len(by_operand) or label in given):
-            for place in places:
-                if place.operand in narrow:
-                    drops[place.operand].add(place.axis)
-        wide = [p for p in places if p.axis not in drops[p.operand]]
+        bound[label], narrow = _bind_label(name, label, places, shapes, given)
+        for place in narrow:
+            drops[place.operand].add(place.axis)
+        wide = tuple(place for place in places if place not in narrow)
         unknown = any(shapes[p.operand][p.axis] is None for p in wide)
         if unknown and (len(wide) > 1 or label in given):
-            checks.append(Check(label, size, tuple(wide)))
+            checks.append(Check(label, bound[label], wide))
     inputs = tuple(
         "".join(label for axis, label in enumerate(subscripts) if axis not in drops[k])
         for k, subscripts in enumerate(equation.inputs)
@@ -170,6 +152,35 @@ def bind_sizes(
         tuple(bound.items()),
         tuple(checks),
     )
+
+
+def _bind_label(
+    name: str,
+    label: str,
+    places: Sequence[Occurrence],
+    shapes: Sequence[Shape],
+    given: Mapping[str, Size],
+) -> tuple[Size, tuple[Occurrence, ...]]:
+    """The size of a label, and where it has size 1 and broadcasts to it."""
+    if not places and label not in given:
+        raise SizeError(
+            f"einsum {name} requires sizes={{{label!r}: ...}}, since no operand has the output "
+            f"label {label!r}"
+        )
+    by_operand = {
+        k: _size_within(name, label, k, shapes[k], places)
+        for k in sorted({place.operand for place in places})
+    }
+    if places and label in given and given[label] is None:
+        raise SizeError(
+            f"einsum {name} requires an integer as the size of label {label!r}, since operand "
+            f"{places[0].operand} has it too; got a tensor"
+        )
+    size = _size_across(name, label, by_operand, shapes, given.get(label))
+    narrow = [k for k, own in by_operand.items() if own == 1]
+    if size == 1 or (len(narrow) == len(by_operand) and label not in given):
+        return size, ()
+    return size, tuple(place for place in places if place.operand in narrow)
 
 
 def _describe(equation: Equation, original: str) -> str:

@@ -113,6 +113,7 @@ def test_a_wrong_result_exits_1(measured, capsys):
         (("--suite", "ij->i"), "--suite takes no equation"),
         (("ij->i", "2,3", "--only", "tiny"), "--only requires --suite"),
         (("--suite", "--seconds", "0"), "more than 0"),
+        (("--suite", "--peer-python", "python3"), "--peer-python requires --peers"),
         (("--suite", "--compare", "/no/such.json"), "cannot read '/no/such.json'"),
         (("--suite", "--json", "/no/such/dir/x.json"), "no directory '/no/such/dir'"),
         (("--suite", "--plot", "chart.doc"), ".png"),
@@ -125,6 +126,13 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments, message, capsys):
     captured = capsys.readouterr()
     assert not captured.out
     assert len(captured.err.splitlines()) == 1 and message in captured.err
+
+
+def test_nothing_in_common_with_the_old_report_is_bad_usage(measured, tmp_path, capsys):
+    old = tmp_path / "old.json"
+    measured["report"].to_json(old)
+    assert bench("ij->ji", "3,4", "--compare", str(old)) == 2
+    assert "has none of these workloads" in capsys.readouterr().err
 
 
 def test_an_old_report_of_another_kind_is_bad_usage(tmp_path, capsys):

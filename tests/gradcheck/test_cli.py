@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
+from tf_einsum_grad.cli import main
 from tf_einsum_grad.gradcheck import cli
 
 
@@ -37,10 +38,7 @@ def saved(tmp_path_factory):
 
 
 def run(*argv):
-    parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["check", *map(str, argv)])
-    return args.run(args)
+    return main(["check", *map(str, argv)])
 
 
 def test_a_correct_model_exits_0(saved, capsys):
@@ -73,7 +71,6 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
         (["missing.keras"], "no such file"),
         (["unsafe.keras"], "cannot be loaded"),
         (["text.keras"], "cannot be loaded"),
-        (["text.txt"], "expected a model saved by Keras"),
         (["good.keras", "--inputs", "text.txt"], "not an .npz file"),
         (["good.keras", "--inputs", "wrong.npz"], "needs shape (None, 3), got (2, 5)"),
         (["two.keras", "--inputs", "wrong.npz"], "the model's inputs are ['ids', 'x']"),
@@ -87,7 +84,7 @@ def test_bad_usage_exits_2_with_one_clear_line(saved, arguments, message, capsys
     paths = [a if a.startswith("--") else saved / a for a in arguments]
     assert run(*paths) == 2
     error = capsys.readouterr().err.strip().splitlines()
-    assert len([line for line in error if line.startswith("error:")]) == 1
+    assert len([line for line in error if line.startswith("error:")]) == 1, error
     assert message in error[-1]
 
 

@@ -112,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         workloads = _workloads(arguments)
         old = _check_files(arguments)
+        _check_common(old, workloads, arguments)
     except (_UsageError, EinsumError, ValueError) as error:
         print(f"tf-einsum-grad bench: {error}", file=sys.stderr)
         return 2
@@ -149,6 +150,8 @@ def _check_files(arguments: argparse.Namespace) -> Report | None:
             require_matplotlib(arguments.plot)
         except ImportError as error:
             raise _UsageError(f"--plot: {error}") from error
+    if arguments.peer_python is not None and not arguments.peers:
+        raise _UsageError("--peer-python requires --peers")
     if arguments.seconds is not None and not arguments.seconds > 0:
         raise _UsageError(f"--seconds requires more than 0, got {arguments.seconds}")
     if arguments.compare is None:
@@ -157,6 +160,25 @@ def _check_files(arguments: argparse.Namespace) -> Report | None:
         return Report.from_json(arguments.compare.read_text("utf-8"))
     except OSError as error:
         raise _UsageError(f"--compare: cannot read {str(arguments.compare)!r}: {error}") from error
+
+
+def _check_common(
+    old: Report | None, workloads: Sequence[Workload], arguments: argparse.Namespace
+) -> None:
+    """Finds out before measuring that there would be nothing to compare."""
+    if old is None:
+        return
+    measured = {
+        (c.workload, m.mode)
+        for c in old.comparisons
+        for m in c.measurements
+        if m.which in arguments.passes
+    }
+    if not measured.intersection((w, mode) for w in workloads for mode in arguments.modes):
+        raise _UsageError(
+            f"--compare: {str(arguments.compare)!r} has none of these workloads (with the same "
+            "shapes and dtype) in these modes and passes"
+        )
 
 
 def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Report | None) -> int:

@@ -13,7 +13,7 @@ from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tenso
 from tf_einsum_grad.benchmark.workers import Worker
 from tf_einsum_grad.benchmark.workloads import Workload
 
-__all__ = ["measure_memory", "start_memory_worker"]
+__all__ = ["measure_memory", "measure_peak", "start_memory_worker"]
 
 
 def start_memory_worker() -> Worker:
@@ -30,16 +30,26 @@ def measure_memory(workload: Workload, modes: Sequence[str], worker: Worker) -> 
     Raises:
         WorkerError: a process was ended, by the system for want of memory, say.
     """
-    held = workload.input_bytes + workload.output_bytes
-    measure = _on_gpu if tf.config.list_logical_devices("GPU") else _on_cpu
+    needed = 2 * (workload.input_bytes + workload.output_bytes)
     return tuple(
         Memory(
             mode,
-            *(held + measure(workload, mode, who, worker) for who in ("ours", "native")),
-            needed=2 * held,
+            *(measure_peak(workload, mode, who, worker) for who in ("ours", "native")),
+            needed=needed,
         )
         for mode in modes
     )
+
+
+def measure_peak(workload: Workload, mode: str, who: str, worker: Worker) -> int:
+    """The peak of one variant, "ours" or "native", in one mode, forward and backward.
+
+    Raises:
+        WorkerError: as `measure_memory` does.
+    """
+    measure = _on_gpu if tf.config.list_logical_devices("GPU") else _on_cpu
+    held = workload.input_bytes + workload.output_bytes
+    return held + measure(workload, mode, who, worker)
 
 
 def _on_cpu(workload: Workload, mode: str, who: str, worker: Worker) -> int:

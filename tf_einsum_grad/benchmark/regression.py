@@ -48,6 +48,8 @@ def confirm_regressions(
 ) -> tuple[Regression, ...]:
     """Those of the regressions that are found again each time their workloads are measured again.
 
+    One whose workload can no longer be measured remains.
+
     Args:
         found: what `find_regressions` gave.
         old: the report that they were found against.
@@ -58,9 +60,12 @@ def confirm_regressions(
         if not remaining:
             break
         again = measure(tuple(dict.fromkeys(r.workload for r in remaining)))
+        measured = {c.workload for c in again.comparisons}
         suspects = {(r.workload, r.mode, r.which) for r in remaining}
-        remaining = tuple(
-            r for r in find_regressions(old, again) if (r.workload, r.mode, r.which) in suspects
+        unmeasured = tuple(r for r in remaining if r.workload not in measured)
+        found_again = find_regressions(old, again)
+        remaining = unmeasured + tuple(
+            r for r in found_again if (r.workload, r.mode, r.which) in suspects
         )
     return remaining
 

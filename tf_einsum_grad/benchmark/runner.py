@@ -15,7 +15,7 @@ from tf_einsum_grad.benchmark.environment import describe_environment
 from tf_einsum_grad.benchmark.growth import measure_growth, measure_overheads
 from tf_einsum_grad.benchmark.limits import measure_limit
 from tf_einsum_grad.benchmark.memory import measure_memory, start_memory_worker
-from tf_einsum_grad.benchmark.peers import race, start_peer
+from tf_einsum_grad.benchmark.peers import find_peers, race, start_peer
 from tf_einsum_grad.benchmark.report import (
     Comparison,
     Failure,
@@ -82,7 +82,7 @@ def compare(
 
     Raises:
         EinsumError: the equation cannot be read, or the shapes do not fit.
-        ValueError: a dtype, mode, pass or peer that there is not.
+        ValueError: a dtype, mode or pass that there is not, or a peer that is not installed.
         ResultMismatch: ours differs from TensorFlow's by more than rounding can.
 
     Example:
@@ -128,7 +128,7 @@ def run_suite(
             `compare`.
 
     Raises:
-        ValueError: a mode, pass or peer that there is not.
+        ValueError: a mode or pass that there is not, or a peer that is not installed.
 
     Example:
         >>> report = run_suite(load_workloads(["tiny"]), modes=("graph",), quick=True)
@@ -233,7 +233,13 @@ class _Session:
         self.peers: dict[str, Worker] = {}
         self.peer_versions: dict[str, str] = {}
         self.failures: list[Failure] = []
+        present = find_peers(settings.peer_python) if settings.peers else ()
         for name in settings.peers:
+            if name not in present:
+                raise ValueError(
+                    f"the peer {name!r} is not installed; it comes with the extra: "
+                    "pip install 'tf-einsum-grad[peers]'"
+                )
             worker, self.peer_versions[name] = start_peer(name, threads, settings.peer_python)
             self.peers[name] = stack.enter_context(worker)
 

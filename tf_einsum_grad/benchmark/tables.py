@@ -120,6 +120,11 @@ def details(c: Comparison, report: Report) -> tuple[list[str], list[list[str]]]:
 
 def notes(report: Report) -> Iterator[str]:
     """What stands below a table: limits, overheads, growth, failures, and where it was measured."""
+    if report.comparisons:
+        yield (
+            "A ratio is the median over pairs of runs in turn: what slows both does not change it, "
+            "so it need not be the quotient of the two medians."
+        )
     for limit in report.limits:
         yield (
             f"Limit of this machine, {limit.dtype}: {limit.flops_per_second / 1e9:.1f} GFLOP/s in "

@@ -66,7 +66,11 @@ class Worker:
         line = stdout.readline()
         if not line:
             raise WorkerError(f"the process ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError as error:
+            self._kill()
+            raise WorkerError(f"the process answered {line[:80]!r}, which is no JSON") from error
         if "error" in answer:
             raise WorkerError(answer["error"])
         return answer

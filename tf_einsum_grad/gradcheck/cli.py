@@ -38,18 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add `check` for saved models to a parser's subcommands; `run` is its `run` default."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "check", help="check a saved Keras model's gradients against finite differences"
-    )
-    parser.add_argument("model", type=Path, help="a .keras file; it is loaded in safe mode")
-    add_model_options(parser)
-    add_options(parser)
-    parser.set_defaults(run=run)
-    return parser
-
-
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that only a saved model has."""
     parser.add_argument(
@@ -126,8 +114,6 @@ def _load(path: Path) -> Any:
 
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    if path.suffix not in (".keras", ".h5"):
-        raise UsageError(f"{path}: expected a model saved by Keras, a .keras file")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds; each means that the file will not do

@@ -48,15 +48,25 @@ def promoted_dtype(dtypes: Sequence[str]) -> str:
     return "int32" if set(dtypes) == {"int8"} else keras.backend.result_type(*dtypes)
 
 
-def compute_output_spec(subscripts: str, *operands: Any) -> keras.KerasTensor:
+def compute_output_spec(
+    subscripts: str, *operands: Any, sizes: Mapping[str, Any] | None = None
+) -> keras.KerasTensor:
     """The shape and dtype of `keras.ops.einsum(subscripts, *operands)` on symbolic tensors.
+
+    Args:
+        subscripts: the equation.
+        *operands: symbolic tensors, and whatever Keras converts to one.
+        sizes: as in `tf_einsum_grad.einsum`.
 
     Raises:
         EinsumError: the equation, a rank or a size is wrong, and which.
     """
+    operands = tuple(
+        keras.ops.convert_to_tensor(x) if isinstance(x, list | tuple) else x for x in operands
+    )
     shapes = [tuple(getattr(x, "shape", ())) for x in operands]
     dtypes = [keras.backend.standardize_dtype(getattr(x, "dtype", type(x))) for x in operands]
-    return keras.KerasTensor(output_shape(subscripts, shapes), dtype=promoted_dtype(dtypes))
+    return keras.KerasTensor(output_shape(subscripts, shapes, sizes), dtype=promoted_dtype(dtypes))
 
 
 def output_shape(

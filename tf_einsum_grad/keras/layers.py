@@ -9,8 +9,8 @@ import keras
 
 from tf_einsum_grad.equation import ELLIPSIS, expand_ellipses, parse_equation
 from tf_einsum_grad.errors import EquationError
-from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec
-from tf_einsum_grad.path import Optimize
+from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec, output_shape
+from tf_einsum_grad.path import Optimize, check_optimize
 
 __all__ = ["Einsum", "EinsumDense"]
 
@@ -73,11 +73,13 @@ class Einsum(keras.layers.Layer):
     Args:
         equation: what `tf_einsum_grad.einsum` takes.
         optimize: the contraction path, as there.
-        size_hints: sizes to plan with where they are unknown, as there: `{"b": 32}`.
+        sizes: sizes of output labels that no input has, as there: `{"j": 5}`.
+        size_hints: sizes to choose the path with where they are unknown, as there: `{"b": 32}`.
         **kwargs: those of every Keras layer: name, dtype (or a mixed precision policy), ...
 
     Raises:
         EquationError: the equation cannot be read.
+        PathError: `optimize` is nothing that it may be.
 
     Example:
         >>> query, key = keras.Input([7, 4, 16]), keras.Input([9, 4, 16])
@@ -89,12 +91,15 @@ class Einsum(keras.layers.Layer):
         self,
         equation: str,
         optimize: Optimize = "auto",
+        sizes: Mapping[str, Any] | None = None,
         size_hints: Mapping[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_optimize(optimize)
         self.equation = equation
         self.optimize = optimize
+        self.sizes = sizes
         self.size_hints = size_hints
         self._n_operands = len(parse_equation(equation).inputs)
 
@@ -108,8 +113,15 @@ class Einsum(keras.layers.Layer):
             self.equation,
             *self._operands(inputs),
             optimize=self.optimize,
+            sizes=self.sizes,
             size_hints=self.size_hints,
         )
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """The shape of the result for a list of shapes (or one); raises what `call` would."""
+        several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
+        shapes = self._operands(input_shape if several else [input_shape])
+        return output_shape(self.equation, [tuple(shape) for shape in shapes], self.sizes)
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         """The shape and dtype of the result; raises what `call` would."""
@@ -117,7 +129,7 @@ class Einsum(keras.layers.Layer):
             keras.KerasTensor(x.shape, dtype=self._cast_dtype(x.dtype))
             for x in self._operands(inputs)
         ]
-        return compute_output_spec(self.equation, *operands)
+        return compute_output_spec(self.equation, *operands, sizes=self.sizes)
 
     def _cast_dtype(self, dtype: Any) -> str:
         """The dtype of an input as `call` sees it: floats are cast to the policy's."""
@@ -139,6 +151,7 @@ class Einsum(keras.layers.Layer):
         own = {
             "equation": self.equation,
             "optimize": self.optimize,
+            "sizes": None if self.sizes is None else dict(self.sizes),
             "size_hints": None if self.size_hints is None else dict(self.size_hints),
         }
         return {**config, **own}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from tf_einsum_grad.errors import OperandError
 from tf_einsum_grad.keras.backend import output_shape
@@ -67,9 +69,15 @@ class EinsumOperation(keras.Operation):
         named = [
             (k, keras.backend.standardize_dtype(x.dtype))
             for k, x in enumerate(operands)
-            if hasattr(x, "dtype")
+            if hasattr(x, "dtype") and not isinstance(x, np.ndarray)
         ]
         (first, dtype), *others = named
+        own = tf.as_dtype(dtype).as_numpy_dtype
+        others += [
+            (k, x.dtype.name)
+            for k, x in enumerate(operands)
+            if isinstance(x, np.ndarray) and not np.can_cast(x.dtype, own, "same_kind")
+        ]
         for k, other in others:
             if other != dtype:
                 raise OperandError(
