@@ -157,6 +157,20 @@ def test_shapes_shrink_where_memory_is_short(monkeypatch):
     assert question._fit_memory("ijkm,ijkn->imn", full) == full
 
 
+def test_tensorflow_starts_without_a_word_and_fails_with_its_words():
+    quiet = "from tf_einsum_grad.cli import start_tensorflow; start_tensorflow()"
+    done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    loud = (
+        "import os, sys, types; fake = types.ModuleType('tensorflow'); sys.modules['tensorflow'] = fake\n"
+        "def fail(): os.write(2, b'the reason\\n'); raise RuntimeError('no devices')\n"
+        "fake.config = types.SimpleNamespace(list_logical_devices=fail)\n" + quiet
+    )
+    done = subprocess.run([sys.executable, "-c", loud], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the reason" in done.stderr and "no devices" in done.stderr
+
+
 def test_the_module_runs_and_explain_needs_no_tensorflow():
     program = "import sys, tf_einsum_grad.cli as c; c.main(['explain', 'ij,jk', '2,3', '3,4']); "
     program += "sys.exit('tensorflow' in sys.modules)"

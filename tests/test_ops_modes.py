@@ -33,20 +33,20 @@ VARIED = tuple(
 every_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 
 
-def equal(got, wanted):
+def assert_equal(got, wanted):
     tf.nest.assert_same_structure(got, wanted)
     for g, w in zip(tf.nest.flatten(got), tf.nest.flatten(wanted), strict=True):
         np.testing.assert_array_equal(g, w)
 
 
-def run_varied(mode: Mode, body, expected, cases=VARIED):
+def assert_varied(mode: Mode, body, expected, cases=VARIED):
     """`body(case, operands, cotangent)` in a mode, against `expected(reference, ...)`."""
     inputs = [[c.draw(), c.draw_cotangent()] for c in cases]
     results = mode.run(
         lambda rows: [body(c, *row) for c, row in zip(cases, rows, strict=True)], inputs
     )
     for c, row, got in zip(cases, inputs, results, strict=True):
-        equal(got, expected(c.reference, *row))
+        assert_equal(got, expected(c.reference, *row))
 
 
 def gradients(case, operands, cotangent):
@@ -80,7 +80,7 @@ def test_jacobian(mode, pfor):
         return [tape.jacobian(result, x, experimental_use_pfor=pfor) for x in operands]
 
     cases = [c for c in VARIED if np.prod(c.reference.output_shape) < 50]
-    run_varied(
+    assert_varied(
         mode,
         body,
         lambda reference, xs, _: [jacobian(reference, k, xs) for k in range(len(xs))],
@@ -97,7 +97,7 @@ def test_jacobian_over_the_corpus():
             result = einsum(c.equation, *operands, **c.kwargs)
         arrays = [x.numpy() for x in operands]
         got = tape.jacobian(result, operands)
-        equal(got, [jacobian(c.reference, k, arrays) for k in range(len(arrays))])
+        assert_equal(got, [jacobian(c.reference, k, arrays) for k in range(len(arrays))])
 
 
 def test_batch_jacobian():
@@ -106,7 +106,7 @@ def test_batch_jacobian():
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = einsum("bi,ij->bj", x, w)
-    equal(tape.batch_jacobian(y, x), np.broadcast_to(w.numpy().T, (4, 5, 3)))
+    assert_equal(tape.batch_jacobian(y, x), np.broadcast_to(w.numpy().T, (4, 5, 3)))
 
 
 def test_hessian():
@@ -118,7 +118,7 @@ def test_hessian():
             inner.watch(x)
             y = einsum("i,ij,j->", x, a, x)
         g = inner.gradient(y, x)
-    equal(outer.jacobian(g, x), a.numpy() + a.numpy().T)
+    assert_equal(outer.jacobian(g, x), a.numpy() + a.numpy().T)
 
 
 @every_mode
@@ -136,7 +136,7 @@ def test_vectorized_map(mode):
         vjps = reference.vjps(operands, cotangent)
         return np.stack(values), [np.stack([f**n * g for f in factors]) for g in vjps]
 
-    run_varied(mode, body, expected)
+    assert_varied(mode, body, expected)
 
 
 @pytest.mark.parametrize("mode", [EAGER, STATIC, UNKNOWN_DIMS], ids=str)
@@ -154,7 +154,7 @@ def test_map_fn(mode):
         scale = 2 ** (len(operands) - 1)
         return [np.stack([g, scale * g]) for g in reference.vjps(operands, cotangent)]
 
-    run_varied(mode, body, expected, VARIED[:-1])
+    assert_varied(mode, body, expected, VARIED[:-1])
 
 
 @every_mode
@@ -175,7 +175,7 @@ def test_while_loop(mode):
         return tape.gradient(y, a)
 
     a = draw((3, 3), np.random.default_rng(0))
-    equal(mode.run(body, [a]), 4 * np.linalg.matrix_power(a, 3).T)
+    assert_equal(mode.run(body, [a]), 4 * np.linalg.matrix_power(a, 3).T)
 
 
 @every_mode
@@ -190,7 +190,7 @@ def test_forward_over_reverse(mode):
         ]
 
     # A gradient is a product of n - 1 operands, so along themselves it grows by n - 1 times itself.
-    run_varied(mode, body, lambda r, xs, g: [(len(xs) - 1) * v for v in r.vjps(xs, g)])
+    assert_varied(mode, body, lambda r, xs, g: [(len(xs) - 1) * v for v in r.vjps(xs, g)])
 
 
 @every_mode
@@ -204,7 +204,7 @@ def test_reverse_over_forward(mode):
         return tape.gradient(tangent, operands, cotangent)
 
     # The tangents are the operands, which the tape watches: the JVP is n times the value.
-    run_varied(mode, body, lambda r, xs, g: [len(xs) * v for v in r.vjps(xs, g)])
+    assert_varied(mode, body, lambda r, xs, g: [len(xs) * v for v in r.vjps(xs, g)])
 
 
 @every_mode
@@ -216,7 +216,7 @@ def test_tangents_for_some_operands_only(mode):
                 tangents.append(accumulator.jvp(einsum(case.equation, *operands)))
         return tangents
 
-    run_varied(mode, body, lambda r, xs, g: [2 * r.value(xs)] * len(xs))
+    assert_varied(mode, body, lambda r, xs, g: [2 * r.value(xs)] * len(xs))
 
 
 @every_mode
@@ -230,7 +230,7 @@ def test_gradients_for_some_operands_only(mode):
             found.append(tape.gradient(result, x, cotangent))
         return found
 
-    run_varied(mode, body, vjps)
+    assert_varied(mode, body, vjps)
 
 
 @every_mode
@@ -250,7 +250,7 @@ def test_persistent_and_nested_tapes(mode):
         return first, again, second, outer.gradient(second, x), outer.gradient(first, x)
 
     x = draw((5,), np.random.default_rng(0))
-    equal(mode.run(body, [x]), (4 * x**3, 4 * x**3, 12 * x**2, 24 * x, 12 * x**2))
+    assert_equal(mode.run(body, [x]), (4 * x**3, 4 * x**3, 12 * x**2, 24 * x, 12 * x**2))
 
 
 @every_mode
@@ -262,7 +262,7 @@ def test_recompute_grad(mode):
             result = function(*operands)
         return tape.gradient(result, operands, cotangent)
 
-    run_varied(mode, body, vjps)
+    assert_varied(mode, body, vjps)
 
 
 @every_mode
@@ -275,7 +275,7 @@ def test_the_same_tensor_twice(mode):
         return tape.gradient(result, x)
 
     x = draw((3, 3), np.random.default_rng(0))
-    equal(mode.run(body, [x]), 3 * (x @ x).T)
+    assert_equal(mode.run(body, [x]), 3 * (x @ x).T)
 
 
 @pytest.mark.parametrize("mode", [EAGER, STATIC, XLA], ids=str)
@@ -298,9 +298,9 @@ def test_branches(mode):
     rng = np.random.default_rng(0)
     a, b = draw((3, 3), rng), draw((3, 3), rng)
     ones = np.ones((3, 3))
-    equal(mode.run(body, [a, b, np.int32(0)]), [b.T, a.T])
-    equal(mode.run(body, [a, b, np.int32(1)]), [ones @ b, ones @ a])
-    equal(mode.run(body, [a, b, np.int32(2)]), [b.sum() * np.eye(3), np.trace(a) * ones])
+    assert_equal(mode.run(body, [a, b, np.int32(0)]), [b.T, a.T])
+    assert_equal(mode.run(body, [a, b, np.int32(1)]), [ones @ b, ones @ a])
+    assert_equal(mode.run(body, [a, b, np.int32(2)]), [b.sum() * np.eye(3), np.trace(a) * ones])
 
 
 @every_mode
@@ -313,7 +313,7 @@ def test_complex_conjugation(mode):
         lambda rows: [body(c, *row) for c, row in zip(VARIED, rows, strict=True)], inputs
     )
     for c, row, got in zip(VARIED, inputs, results, strict=True):
-        equal(got, c.reference.vjps(*row))
+        assert_equal(got, c.reference.vjps(*row))
 
 
 def test_complex_second_order_is_tensorflows():
@@ -331,7 +331,7 @@ def test_complex_second_order_is_tensorflows():
             z = tf.reduce_sum(g[0] * g[1] * tf.constant(1 + 2j, tf.complex128))
         return outer.gradient(z, [a, b])
 
-    equal(second(lambda x, y: einsum("ij,jk->ik", x, y)), second(tf.matmul))
+    assert_equal(second(lambda x, y: einsum("ij,jk->ik", x, y)), second(tf.matmul))
 
 
 def test_variables():
@@ -346,9 +346,9 @@ def test_variables():
     total = x.numpy().sum(0)
     for function in (gradients, tf.function(gradients), tf.function(gradients, jit_compile=True)):
         w.assign(tf.ones_like(w))
-        equal(function(), [2 * np.stack([total, total], 1), 2 * total.sum()])
+        assert_equal(function(), [2 * np.stack([total, total], 1), 2 * total.sum()])
         w.assign(3 * tf.ones_like(w))
-        equal(function(), [2 * np.stack([total, total], 1), 6 * total.sum()])
+        assert_equal(function(), [2 * np.stack([total, total], 1), 6 * total.sum()])
 
 
 def test_sparse_cotangents():
@@ -365,7 +365,7 @@ def test_sparse_cotangents():
         return tape.gradient(y, [a, b])
 
     for function in (gradients, tf.function(gradients), tf.function(gradients, jit_compile=True)):
-        equal(function(), [cotangent @ b.numpy().T, a.numpy().T @ cotangent])
+        assert_equal(function(), [cotangent @ b.numpy().T, a.numpy().T @ cotangent])
 
 
 def test_gradients_that_are_none():
@@ -398,7 +398,7 @@ def test_inside_the_users_own_custom_gradient():
         with tf.GradientTape() as tape:
             tape.watch([a, b])
             y = 100 * function(a, b)
-        equal(tape.gradient(y, [a, b]), [2 * np.ones((2, 3)), 2 * np.ones((3, 2))])
+        assert_equal(tape.gradient(y, [a, b]), [2 * np.ones((2, 3)), 2 * np.ones((3, 2))])
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -415,10 +415,10 @@ def test_gradient_through_a_function_from_outside(compiled):
             y = outer(*operands)
         g = first.gradient(y, operands)
     a, b, c = arrays
-    equal(g, [(b @ c).T, (c @ a).T, (a @ b).T])
+    assert_equal(g, [(b @ c).T, (c @ a).T, (a @ b).T])
     # g[0] = (b c)', summed: every row of its gradient for b is the row sums of c, and so on.
     second_b, second_c = np.tile(c.sum(1), (3, 1)), np.tile(b.sum(0)[:, None], (1, 2))
-    equal(second.gradient(g[0], operands[1:]), [second_b, second_c])
+    assert_equal(second.gradient(g[0], operands[1:]), [second_b, second_c])
 
 
 def test_second_order_of_a_branch():
@@ -438,7 +438,7 @@ def test_second_order_of_a_branch():
             inner.watch([a, b])
             y = function(a, b)
         g = inner.gradient(y, a)  # every row of it the row sums of b
-    equal(outer.gradient(g, b), 3 * np.ones((3, 3)))
+    assert_equal(outer.gradient(g, b), 3 * np.ones((3, 3)))
 
 
 def test_relaxed_shapes():
@@ -446,7 +446,7 @@ def test_relaxed_shapes():
     rng = np.random.default_rng(0)
     for b, i, j, k in ((1, 2, 3, 4), (2, 2, 3, 4), (3, 5, 1, 4), (0, 2, 3, 4), (4, 1, 1, 1)):
         x, y = draw((b, i, j), rng), draw((b, j, k), rng)
-        equal(function(tf.constant(x), tf.constant(y)), x @ y)
+        assert_equal(function(tf.constant(x), tf.constant(y)), x @ y)
     assert function.experimental_get_tracing_count() < 5
 
 
@@ -457,7 +457,7 @@ def test_fast_path_is_there():
 
 def test_without_the_private_recorder(monkeypatch):
     monkeypatch.setattr(_private, "HAS_RECORD", False)
-    run_varied(EAGER, gradients, vjps)
+    assert_varied(EAGER, gradients, vjps)
     test_persistent_and_nested_tapes(EAGER)
     test_forward_over_reverse(EAGER)
     test_tangents_for_some_operands_only(EAGER)
@@ -479,8 +479,10 @@ def test_an_unknown_rank_in_graph_mode_of_tensorflow_1():
         x, w = draw((2, 5, 3), np.random.default_rng(0)), draw((3, 4), np.random.default_rng(1))
         with tf.compat.v1.Session() as session:
             y, *g = session.run([y, *g], {a: x, b: w})
-    equal(y, x @ w)
-    equal(g, [np.ones((2, 5, 4)) @ w.T, np.tensordot(x, np.ones((2, 5, 4)), ((0, 1), (0, 1)))])
+    assert_equal(y, x @ w)
+    assert_equal(
+        g, [np.ones((2, 5, 4)) @ w.T, np.tensordot(x, np.ones((2, 5, 4)), ((0, 1), (0, 1)))]
+    )
 
 
 def test_names_in_graphs():
@@ -503,4 +505,4 @@ def test_threads():
 
     with ThreadPoolExecutor(8) as pool:
         for i, got in enumerate(pool.map(work, range(96))):
-            equal(got, VARIED[i % len(VARIED)].reference.vjps(*inputs[i % len(VARIED)]))
+            assert_equal(got, VARIED[i % len(VARIED)].reference.vjps(*inputs[i % len(VARIED)]))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from tf_einsum_grad.cli import parse_shape, parse_size
+from tf_einsum_grad.cli import parse_shape, parse_size, start_tensorflow
 from tf_einsum_grad.gradcheck import cli as gradcheck_cli
 
 __all__ = ["add_parser", "run"]
@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"tf-einsum-grad check: {problem}", file=sys.stderr)
         return gradcheck_cli.BAD_USAGE
     if is_model:
+        start_tensorflow()
         arguments.model = arguments.target
         return gradcheck_cli.run(arguments)
     return _check_equation(arguments)
@@ -79,6 +80,7 @@ def _check_equation(arguments: argparse.Namespace) -> int:
     equation, dtype = arguments.target, arguments.dtype or "float32"
     sizes = dict(arguments.size or ())
     explain(equation, *arguments.shapes, dtype=dtype, sizes=sizes)  # bad shapes end here
+    start_tensorflow()
 
     import numpy as np
     import tensorflow as tf

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from tf_einsum_grad.errors import EinsumError, SizeError
 
-__all__ = ["main", "parse_shape", "parse_size"]
+__all__ = ["main", "parse_shape", "parse_size", "start_tensorflow"]
 
 QUESTION = "ijkm,ijkn->imn"
 QUESTION_SHAPES = ((100, 28, 28, 512), (100, 28, 28, 512))
@@ -24,6 +25,29 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow and starts its devices, without what its libraries write meanwhile.
+
+    `TF_CPP_MIN_LOG_LEVEL` does not reach messages from before logging is set up, such as that there
+    is no GPU. Where starting fails they are shown.
+    """
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+        except BaseException:
+            messages.seek(0)
+            os.write(shown, messages.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from tf_einsum_grad.cli import start_tensorflow
 from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import expand_ellipses, parse_equation
 from tf_einsum_grad.errors import SizeError
@@ -88,6 +89,7 @@ def answer(equation: str, shapes: Shapes, repeats: int) -> int:
     console.print(str(explain(equation, *fitting)), markup=False, soft_wrap=True)
     console.print("\n[bold]Does it hold? On real tensors, float32:")
     with console.status("importing TensorFlow") as status:
+        start_tensorflow()
         import tensorflow as tf
 
         from tf_einsum_grad.benchmark.memory import start_memory_worker

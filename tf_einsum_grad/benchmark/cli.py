@@ -19,7 +19,7 @@ from tf_einsum_grad.benchmark.workloads import (
     Workload,
     load_workloads,
 )
-from tf_einsum_grad.cli import parse_shape
+from tf_einsum_grad.cli import parse_shape, start_tensorflow
 from tf_einsum_grad.errors import EinsumError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"tf-einsum-grad bench: {error}", file=sys.stderr)
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    start_tensorflow()
     return _run(arguments, workloads, old)
 
 
