@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tf_einsum_grad.cost import (
     Cost,
@@ -31,6 +32,7 @@ from tf_einsum_grad.cost import (
 )
 from tf_einsum_grad.dtypes import compute_dtype
 from tf_einsum_grad.equation import Equation
+from tf_einsum_grad.grouping import Grouping, Groups, group_labels
 from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum, Permute
 from tf_einsum_grad.recipe import (
     MAX_BROADCAST_DIMS,
@@ -43,9 +45,7 @@ from tf_einsum_grad.recipe import (
 )
 from tf_einsum_grad.sizes import Size
 
-__all__ = ["einsum_layout", "pairwise_flops", "pairwise_lowerings"]
-
-Groups = tuple[str, ...]
+__all__ = ["einsum_layout", "pairwise_lowerings"]
 
 _EINSUM_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # The op's own permutes cost more than Transpose: `bhts,bshd->bthd` of (8,8,256,256) 3.8 ms to 2.7.
@@ -54,24 +54,17 @@ _EINSUM_PERMUTE_FACTOR = 1.5
 _EINSUM_DTYPES = ("float32", "float64", "complex64", "complex128")
 
 
-def pairwise_flops(equation: Equation, sizes: Mapping[str, Size]) -> int:
-    """Multiplications and additions of a contraction of two operands."""
-    labels = dict.fromkeys("".join(equation.inputs))
-    sums = any(label not in equation.output for label in labels)
-    return extent(labels, sizes) * (1 + sums)
-
-
 def pairwise_lowerings(contraction: Contraction) -> Iterator[Lowering]:
     """Every candidate recipe for a contraction of two operands."""
     dot = _GroupedDot.of(contraction)
-    if not dot.contracted:
+    if not dot.groups.contracted:
         yield from _multiplies(dot)
-        if dot.lhs_free and dot.rhs_free and contraction.target != "xla":
+        if dot.groups.lhs_free and dot.groups.rhs_free and contraction.target != "xla":
             yield from _matmuls(dot)
         return
-    if not dot.rhs_free:
+    if not dot.groups.rhs_free:
         yield _multiply_and_sum(dot, big=0)
-    if not dot.lhs_free:
+    if not dot.groups.lhs_free:
         yield _multiply_and_sum(dot, big=1)
     yield from _matmuls(dot)
     if _einsum_can(dot):
@@ -80,34 +73,28 @@ def pairwise_lowerings(contraction: Contraction) -> Iterator[Lowering]:
 
 @dataclass(frozen=True, slots=True)
 class _GroupedDot:
-    """A pairwise contraction of groups, sorted by role."""
+    """A pairwise contraction in groups.
+
+    `shape` is what its matmul would be: a batch of b products of (m, k) and (k, n) matrices.
+    """
 
     contraction: Contraction
+    groups: Grouping
     sizes: Mapping[str, Size]
-    lhs: Groups
-    rhs: Groups
-    out: Groups
-    batch: Groups
-    contracted: Groups
-    lhs_free: Groups
-    rhs_free: Groups
+    shape: tuple[int, int, int, int]
+    flops: int
 
     @classmethod
     def of(cls, contraction: Contraction) -> _GroupedDot:
         sizes = dict(contraction.sizes)
         equation = contraction.equation
-        lhs, rhs, out = _group((*equation.inputs, equation.output), sizes)
-        return cls(
-            contraction,
-            sizes,
-            lhs,
-            rhs,
-            out,
-            batch=tuple(group for group in out if group in lhs and group in rhs),
-            contracted=tuple(group for group in lhs if group not in out),
-            lhs_free=tuple(group for group in lhs if group not in rhs),
-            rhs_free=tuple(group for group in rhs if group not in lhs),
-        )
+        ones = "".join(label for label, size in contraction.sizes if size == 1)
+        lhs, rhs = equation.inputs
+        groups = group_labels((lhs, rhs, equation.output), ones)
+        roles = groups.batch, groups.lhs_free, groups.contracted, groups.rhs_free
+        b, m, k, n = (extent("".join(role), sizes) for role in roles)
+        sums = any(label not in equation.output for label in sizes)
+        return cls(contraction, groups, sizes, (b, m, k, n), b * m * k * n * (1 + sums))
 
     def recipe(self, groups: Sequence[str]) -> Recipe:
         return Recipe(tuple(groups), self.sizes, self.contraction.dtype, self.contraction.target)
@@ -115,33 +102,6 @@ class _GroupedDot:
     def operand_recipes(self) -> tuple[Recipe, Recipe]:
         lhs, rhs = self.contraction.equation.inputs
         return self.recipe(lhs), self.recipe(rhs)
-
-
-def _group(terms: Sequence[str], sizes: Mapping[str, Size]) -> tuple[Groups, Groups, Groups]:
-    """Drops labels of size 1 and joins labels that are neighbours in every term they are in."""
-    if len(set(terms)) == 1:  # an elementwise product as it stands; a reshape would lose a sharding
-        lhs, rhs, out = map(tuple, terms)
-        return lhs, rhs, out
-    wide = ["".join(label for label in term if sizes[label] != 1) for term in terms]
-    after: dict[str, set[str | None]] = {}
-    for term in wide:
-        for label, following in itertools.zip_longest(term, term[1:]):
-            after.setdefault(label, set()).add(following)
-    before_count: dict[str, int] = {}
-    for label in "".join(wide):
-        before_count[label] = before_count.get(label, 0) + 1
-    groups = []
-    for term in wide:
-        row: list[str] = []
-        for previous, label in zip(("", *term), term, strict=False):
-            joins = previous and after[previous] == {label}
-            if joins and before_count[previous] == before_count[label]:
-                row[-1] += label
-            else:
-                row.append(label)
-        groups.append(tuple(row))
-    lhs, rhs, out = groups
-    return lhs, rhs, out
 
 
 def _lowering(
@@ -153,20 +113,23 @@ def _lowering(
     swap: bool = False,
 ) -> Lowering:
     """Puts a recipe together and adds up what it costs."""
-    recipes = (*operands, result)
+    lhs, rhs = operands
+    microseconds, scratch = 0.0, 0
+    for recipe in (lhs, rhs, result):
+        microseconds += recipe.microseconds + scratch_us(recipe.scratch_bytes)
+        scratch = max(scratch, recipe.scratch_bytes)
     return Lowering(
         kernel=kernel,
-        prepare=(tuple(operands[0].instructions), tuple(operands[1].instructions)),
+        prepare=(tuple(lhs.instructions), tuple(rhs.instructions)),
         combine=combine,
         swap=swap,
         finish=tuple(result.instructions),
         compute_dtype=compute_dtype(dot.contraction.dtype, kernel == "multiply and sum"),
         cost=Cost(
-            microseconds=sum(recipe.microseconds for recipe in recipes)
-            + sum(scratch_us(recipe.scratch_bytes) for recipe in recipes),
-            flops=pairwise_flops(dot.contraction.equation, dot.sizes),
-            bytes_moved=sum(recipe.bytes_moved for recipe in recipes),
-            scratch_bytes=max(recipe.scratch_bytes for recipe in recipes),
+            microseconds=microseconds,
+            flops=dot.flops,
+            bytes_moved=lhs.bytes_moved + rhs.bytes_moved + result.bytes_moved,
+            scratch_bytes=scratch,
         ),
     )
 
@@ -174,9 +137,9 @@ def _lowering(
 def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Recipe], Recipe]:
     """Operands that broadcast against each other, and their product with its groups in `order`."""
     operands = dot.operand_recipes()
-    roles = [(group in dot.lhs, group in dot.rhs) for group in order]
+    roles = [(group in dot.groups.lhs, group in dot.groups.rhs) for group in order]
     kernel_broadcasts = alternations(roles) <= MAX_BROADCAST_DIMS
-    for recipe, groups in zip(operands, (dot.lhs, dot.rhs), strict=True):
+    for recipe, groups in zip(operands, (dot.groups.lhs, dot.groups.rhs), strict=True):
         own = tuple(group for group in order if group in groups)
         if own != groups:
             recipe.reshape(groups).permute(own)
@@ -201,12 +164,15 @@ def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Rec
 
 
 def _finish(dot: _GroupedDot, result: Recipe) -> Recipe:
-    return result.permute(dot.out).reshape(tuple(dot.contraction.equation.output))
+    return result.permute(dot.groups.out).reshape(tuple(dot.contraction.equation.output))
 
 
 def _multiplies(dot: _GroupedDot) -> Iterator[Lowering]:
     """Elementwise products: in the output's order, or in that of an operand that has it all."""
-    orders = [dot.out, *(term for term in (dot.lhs, dot.rhs) if len(term) == len(dot.out))]
+    orders = [
+        dot.groups.out,
+        *(term for term in (dot.groups.lhs, dot.groups.rhs) if len(term) == len(dot.groups.out)),
+    ]
     for order in dict.fromkeys(orders):
         operands, product = _aligned_product(dot, order)
         yield _lowering(dot, "multiply", Multiply(), operands, _finish(dot, product))
@@ -214,10 +180,10 @@ def _multiplies(dot: _GroupedDot) -> Iterator[Lowering]:
 
 def _multiply_and_sum(dot: _GroupedDot, big: int) -> Lowering:
     """A product of the groups of one operand, which the other has too, then a sum."""
-    operands, product = _aligned_product(dot, (dot.lhs, dot.rhs)[big])
+    operands, product = _aligned_product(dot, (dot.groups.lhs, dot.groups.rhs)[big])
     whole = product.scratch_bytes = product.bytes
-    product.sum("".join(dot.contracted))
-    if product.groups != dot.out and dot.contraction.target == "xla":
+    product.sum("".join(dot.groups.contracted))
+    if product.groups != dot.groups.out and dot.contraction.target == "xla":
         # XLA makes one loop of it all, in the result's order, which reads the operand across rows:
         # `eac,a->ce` of (1024, 4, 512) takes 7.3 ms, and 2.2 as a matmul.
         product.microseconds += permute_us(whole, keeps_rows=False)
@@ -235,39 +201,70 @@ def _layouts(term: Groups, batch: Groups, free: Groups, contracted: Groups) -> l
     return [term] if term in both else list(dict.fromkeys(both))
 
 
-def _matmuls(dot: _GroupedDot) -> Iterator[Lowering]:
+@dataclass(frozen=True, slots=True)
+class _MatMulForm:
+    """One way to make a matmul of a contraction.
+
+    Attributes:
+        layouts: the groups of each operand, permuted.
+        dims: the dimensions of each operand and of the product.
+        out: the groups of the product.
+        swap: whether the right operand goes first.
+        combine: the kernel.
+    """
+
+    layouts: tuple[Groups, Groups]
+    dims: tuple[Groups, Groups, Groups]
+    out: Groups
+    swap: bool
+    combine: MatMul
+
+
+@lru_cache(maxsize=4096)
+def _matmul_forms(
+    groups: Grouping, equation: Equation, products_of_transposes: bool
+) -> tuple[_MatMulForm, ...]:
+    """The matmuls worth costing: those that need no permute of the result, if there are any.
+
+    Args:
+        groups: of the equation.
+        equation: two inputs.
+        products_of_transposes: whether they run as fast as plain products.
+    """
+    forms = []
     for batch, contracted, lhs_free, rhs_free in itertools.product(
-        _orders(dot.batch, dot.lhs, dot.rhs, dot.out),
-        _orders(dot.contracted, dot.lhs, dot.rhs),
-        _orders(dot.lhs_free, dot.lhs, dot.out),
-        _orders(dot.rhs_free, dot.rhs, dot.out),
+        _orders(groups.batch, groups.lhs, groups.rhs, groups.out),
+        _orders(groups.contracted, groups.lhs, groups.rhs),
+        _orders(groups.lhs_free, groups.lhs, groups.out),
+        _orders(groups.rhs_free, groups.rhs, groups.out),
     ):
         natural = batch + lhs_free + rhs_free
         swapped = batch + rhs_free + lhs_free
-        fits = [result == dot.out for result in (natural, swapped)]
+        fits = [result == groups.out for result in (natural, swapped)]
         for lhs, rhs, swap in itertools.product(
-            _layouts(dot.lhs, batch, lhs_free, contracted),
-            _layouts(dot.rhs, batch, rhs_free, contracted),
+            _layouts(groups.lhs, batch, lhs_free, contracted),
+            _layouts(groups.rhs, batch, rhs_free, contracted),
             (False, True),
         ):
             # Products of two transposes are slow enough that the transpose of a plain one may win:
             # `ki,jk->ij` of (1024, 1024) 44.2 ms to 39.8.
             flipped = lhs == batch + contracted + lhs_free, rhs == batch + rhs_free + contracted
-            plain = flipped == (swap, swap) and dot.contraction.target != "xla"
+            plain = flipped == (swap, swap) and not products_of_transposes
             if fits[swap] or not any(fits) or plain:
-                yield _matmul(dot, batch, (lhs_free, contracted, rhs_free), lhs, rhs, swap)
+                roles = (lhs_free, contracted, rhs_free)
+                forms.append(_matmul_form(equation, batch, roles, (lhs, rhs), swap))
+    return tuple(forms)
 
 
-def _matmul(
-    dot: _GroupedDot,
+def _matmul_form(
+    equation: Equation,
     batch: Groups,
     roles: tuple[Groups, Groups, Groups],
-    lhs: Groups,
-    rhs: Groups,
+    layouts: tuple[Groups, Groups],
     swap: bool,
-) -> Lowering:
-    equation = dot.contraction.equation
+) -> _MatMulForm:
     m, k, n = ("".join(role) for role in roles)
+    lhs, rhs = layouts
     # A vector has both layouts; it takes the one that the product wants.
     lhs_transposed = lhs != batch + roles[0] + roles[1] if m else swap
     rhs_transposed = rhs != batch + roles[1] + roles[2] if n else swap
@@ -281,32 +278,42 @@ def _matmul(
     terms = (*equation.inputs, equation.output)
     unshaped = all((*apart, *pair) == tuple(t) for t, pair in zip(terms, matrices, strict=True))
     dims = apart if unshaped else (("".join(batch),) if batch else ())
-    operands = dot.operand_recipes()
-    for recipe, groups, layout, pair in zip(
-        operands, (dot.lhs, dot.rhs), (lhs, rhs), matrices[:2], strict=True
-    ):
-        if layout != groups:
-            recipe.reshape(groups).permute(layout)
-        recipe.reshape((*dims, *pair))
-    result = dot.recipe((*dims, *matrices[2]))
     flags = (not rhs_transposed, not lhs_transposed) if swap else (lhs_transposed, rhs_transposed)
-    _charge_matmul(dot, result, swap, *flags)
-    out = batch + (roles[2] + roles[0] if swap else roles[0] + roles[2])
-    if out != dot.out:
-        result.reshape(out).permute(dot.out)
-    result.reshape(tuple(equation.output))
-    return _lowering(dot, "matmul", MatMul(*flags, bool(dims)), operands, result, swap)
+    return _MatMulForm(
+        layouts,
+        dims=((*dims, *matrices[0]), (*dims, *matrices[1]), (*dims, *matrices[2])),
+        out=batch + (roles[2] + roles[0] if swap else roles[0] + roles[2]),
+        swap=swap,
+        combine=MatMul(*flags, bool(dims)),
+    )
+
+
+def _matmuls(dot: _GroupedDot) -> Iterator[Lowering]:
+    groups, equation = dot.groups, dot.contraction.equation
+    for form in _matmul_forms(groups, equation, dot.contraction.target == "xla"):
+        operands = dot.operand_recipes()
+        for recipe, own, layout, dims in zip(
+            operands, (groups.lhs, groups.rhs), form.layouts, form.dims, strict=False
+        ):
+            if layout != own:
+                recipe.reshape(own).permute(layout)
+            recipe.reshape(dims)
+        result = dot.recipe(form.dims[2])
+        flags = form.combine.transpose_a, form.combine.transpose_b
+        _charge_matmul(dot, result, form.swap, *flags)
+        if form.out != groups.out:
+            result.reshape(form.out).permute(groups.out)
+        result.reshape(tuple(equation.output))
+        yield _lowering(dot, "matmul", form.combine, operands, result, form.swap)
 
 
 def _charge_matmul(
     dot: _GroupedDot, result: Recipe, swap: bool, transpose_a: bool, transpose_b: bool
 ) -> None:
     item = itemsize(dot.contraction.dtype)
-    roles = (dot.lhs_free, dot.contracted, dot.rhs_free)
-    b, m, k, n = (
-        extent("".join(role), dot.sizes)
-        for role in (dot.batch, *(reversed(roles) if swap else roles))
-    )
+    b, m, k, n = dot.shape
+    if swap:
+        m, n = n, m
     moved = item * b * (m * k + k * n + m * n)
     result.combined(matmul_us(b, m, k, n, item, transpose_a, transpose_b), moved)
 
@@ -314,7 +321,7 @@ def _charge_matmul(
 def _einsum_can(dot: _GroupedDot) -> bool:
     contraction = dot.contraction
     # TFLite turns the op into a matmul only where both operands have labels of their own (B13).
-    converts = contraction.target == "eager" or (dot.lhs_free and dot.rhs_free)
+    converts = contraction.target == "eager" or (dot.groups.lhs_free and dot.groups.rhs_free)
     return (
         contraction.dtype in _EINSUM_DTYPES
         and contraction.target != "xla"
@@ -326,18 +333,25 @@ def _einsum_can(dot: _GroupedDot) -> bool:
 def _einsum(dot: _GroupedDot, swap: bool) -> Lowering:
     """TensorFlow's own op: one launch, whatever it has to permute."""
     equation = dot.contraction.equation
-    given = Equation(equation.inputs[::-1] if swap else equation.inputs, equation.output)
-    letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
+    combine, permuted, transposed = _einsum_call(equation, swap)
     result = dot.recipe(equation.output)
-    permuted, transposed = einsum_layout(given)
     _charge_matmul(dot, result, swap, *transposed)
     for term in permuted:
         size = extent(term, dot.sizes) * itemsize(dot.contraction.dtype)
         result.microseconds += _EINSUM_PERMUTE_FACTOR * permute_us(size, keeps_rows=False)
         result.bytes_moved += 2 * size
         result.scratch_bytes = max(result.scratch_bytes, size)
-    combine = NativeEinsum(str(given).translate(letters))
     return _lowering(dot, "einsum", combine, dot.operand_recipes(), result, swap)
+
+
+@lru_cache(maxsize=4096)
+def _einsum_call(
+    equation: Equation, swap: bool
+) -> tuple[NativeEinsum, list[str], tuple[bool, bool]]:
+    """TensorFlow's op for an equation, and what `einsum_layout` says of it."""
+    given = Equation(equation.inputs[::-1] if swap else equation.inputs, equation.output)
+    letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
+    return NativeEinsum(str(given).translate(letters)), *einsum_layout(given)
 
 
 def einsum_layout(equation: Equation) -> tuple[list[str], tuple[bool, bool]]:

@@ -142,7 +142,8 @@ class _Planner:
     def contract(self, positions: Sequence[int]) -> None:
         """Contracts the terms at `positions`, two at a time, and puts the result last."""
         chosen = [self.terms[p] for p in positions]
-        self.terms = [term for p, term in enumerate(self.terms) if p not in positions]
+        for p in sorted(positions, reverse=True):
+            del self.terms[p]
         number, lhs = chosen[0]
         for other, rhs in chosen[1:]:
             for label in set(lhs) & set(rhs):

@@ -1,0 +1,69 @@
+"""Labels that may be treated as one: the groups of a pairwise contraction, sorted by role."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["Grouping", "Groups", "group_labels"]
+
+Groups = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The groups of each term of a pairwise contraction, and of each role."""
+
+    lhs: Groups
+    rhs: Groups
+    out: Groups
+    batch: Groups
+    contracted: Groups
+    lhs_free: Groups
+    rhs_free: Groups
+
+
+@lru_cache(maxsize=4096)
+def group_labels(terms: tuple[str, str, str], ones: str) -> Grouping:
+    """Drops labels of size 1, and joins labels that are neighbours in every term they are in.
+
+    Args:
+        terms: the subscripts of both operands and of the output.
+        ones: the labels of size 1.
+    """
+    # An elementwise product stays as it is: a reshape would lose its sharding.
+    elementwise = len(set(terms)) == 1
+    lhs, rhs, out = [tuple(term) for term in terms] if elementwise else _join(terms, ones)
+    return Grouping(
+        lhs,
+        rhs,
+        out,
+        batch=tuple(group for group in out if group in lhs and group in rhs),
+        contracted=tuple(group for group in lhs if group not in out),
+        lhs_free=tuple(group for group in lhs if group not in rhs),
+        rhs_free=tuple(group for group in rhs if group not in lhs),
+    )
+
+
+def _join(terms: Sequence[str], ones: str) -> list[Groups]:
+    wide = ["".join(label for label in term if label not in ones) for term in terms]
+    after: dict[str, set[str | None]] = {}
+    for term in wide:
+        for label, following in itertools.zip_longest(term, term[1:]):
+            after.setdefault(label, set()).add(following)
+    before_count: dict[str, int] = {}
+    for label in "".join(wide):
+        before_count[label] = before_count.get(label, 0) + 1
+    groups = []
+    for term in wide:
+        row: list[str] = []
+        for previous, label in zip(("", *term), term, strict=False):
+            joins = previous and after[previous] == {label}
+            if joins and before_count[previous] == before_count[label]:
+                row[-1] += label
+            else:
+                row.append(label)
+        groups.append(tuple(row))
+    return groups
