@@ -53,7 +53,7 @@ def assemble(lowering: Lowering, sizes: Sizes) -> Callable[..., tf.Tensor]:
         run = _chain(prepare[0] + finish)
     else:
         combine = _COMBINE[type(lowering.combine)](lowering.combine)
-        run = _pairwise(_chain(prepare[0]), _chain(prepare[1]), combine, lowering.swap, finish)
+        run = _pairwise(prepare[0], prepare[1], combine, lowering.swap, finish)
     return run if lowering.compute_dtype is None else _cast_around(run, lowering.compute_dtype)
 
 
@@ -67,16 +67,23 @@ def _chain(functions: Sequence[Unary]) -> Unary:
 
 
 def _pairwise(
-    lhs: Unary, rhs: Unary, combine: Callable[..., tf.Tensor], swap: bool, finish: Sequence[Unary]
+    lhs: Sequence[Unary],
+    rhs: Sequence[Unary],
+    combine: Callable[..., tf.Tensor],
+    swap: bool,
+    finish: Sequence[Unary],
 ) -> Callable[..., tf.Tensor]:
     def run(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        a, b = lhs(a), rhs(b)
+        for function in lhs:
+            a = function(a)
+        for function in rhs:
+            b = function(b)
         result = combine(b, a) if swap else combine(a, b)
         for function in finish:
             result = function(result)
         return result
 
-    return run
+    return run if lhs or rhs or finish or swap else combine
 
 
 def _cast_around(run: Callable[..., tf.Tensor], compute: str) -> Callable[..., tf.Tensor]:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad import _private
 from tf_einsum_grad.dtypes import DTYPES
 from tf_einsum_grad.equation import sublists_to_text
 from tf_einsum_grad.errors import EquationError, OperandError
+from tf_einsum_grad.sizes import Shape
 
-__all__ = ["convert_operands", "read_call"]
+__all__ = ["check_dtypes", "convert_operands", "eager_signature", "read_call"]
 
 
 def read_call(equation: Any, operands: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
@@ -55,18 +57,42 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
         if dtype is None:
             widest = max((x.dtype for x in tensors), key=_width)
             tensors = [_convert(equation, k, x, widest, False) for k, x in enumerate(operands)]
-    first = tensors[0].dtype
-    for k, x in enumerate(tensors):
-        if x.dtype != first:
+    check_dtypes(equation, [x.dtype for x in tensors])
+    return tensors
+
+
+def check_dtypes(equation: str, dtypes: Sequence[tf.DType]) -> None:
+    """Sees to it that operands have one dtype, and one that can be multiplied.
+
+    Raises:
+        OperandError: they do not.
+    """
+    first = dtypes[0]
+    for k, dtype in enumerate(dtypes):
+        if dtype != first:
             raise OperandError(
                 f"einsum {equation!r} requires operands of one dtype, got {first.name} for operand "
-                f"0 and {x.dtype.name} for operand {k}"
+                f"0 and {dtype.name} for operand {k}"
             )
     if first.name not in DTYPES:
         raise OperandError(
             f"einsum {equation!r} requires a numeric dtype, got {first.name} for operand 0"
         )
-    return tensors
+
+
+def eager_signature(
+    operands: Sequence[Any],
+) -> tuple[tuple[Shape, ...], tuple[tf.DType, ...]] | None:
+    """The shapes and dtypes of an eager call's tensors; None for any other operands, or in graphs.
+
+    On the path of every eager call, so it is written for speed.
+    """
+    for x in operands:
+        if type(x) is not _EAGER_TENSOR:
+            return None
+    if not tf.executing_eagerly():
+        return None
+    return tuple([_private.shape_tuple(x) for x in operands]), tuple([x.dtype for x in operands])
 
 
 _EAGER_TENSOR = type(tf.constant(0))
