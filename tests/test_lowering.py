@@ -42,6 +42,38 @@ def test_kernels(text, kernel):
     assert lower(contraction(text, sizes_of(text, 512))).kernel == kernel
 
 
+@pytest.mark.parametrize(
+    ("text", "size", "dtype", "target", "kernel"),
+    [
+        ("bi->bii", 64, "float32", "graph", "set_diag"),
+        ("bi->bii", 4, "float32", "graph", "diag"),  # one op to start
+        ("bi->bii", 64, "float32", "eager", "set_diag"),
+        ("bi->bii", 1000, "float32", "eager", "diag"),  # the zeros would take fresh pages
+        ("i->ii", 3000, "float32", "eager", "set_diag"),  # but one matrix is one thread's
+        ("bi->bii", 64, "float32", "xla", "select"),
+        ("bi->bii", 64, "bool", "graph", "set_diag"),
+        ("ij->iij", 64, "float32", "graph", "segment_sum"),
+        ("ij->iij", 64, "bool", "graph", "select"),
+        ("ij->iji", 64, "float32", "eager", "segment_sum"),
+        ("bii->bi", 64, "float32", "graph", "stride"),
+        ("bii->bi", 64, "float32", "xla", "stride"),
+        ("bii->bi", 64, "float32", "eager", "diag_part"),
+        ("iij->ij", 64, "float32", "graph", "gather"),
+        ("iji->ij", 64, "float32", "eager", "gather"),
+    ],
+)
+def test_diagonals(text, size, dtype, target, kernel):
+    (step,) = steps(lower(contraction(text, sizes_of(text, size), dtype, target)))
+    assert step.kernel == kernel
+
+
+@pytest.mark.parametrize("text", ["iji->ij", "ij->iji", "abcab->abc", "abc->abcba"])
+def test_diagonals_permute_nothing(text):
+    """A permute would read all of a tensor whose diagonal is a small part of it."""
+    lowering = lower(contraction(text, sizes_of(text)))
+    assert all(isinstance(step, do.Diagonal | do.EmbedDiagonal) for step in steps(lowering))
+
+
 def test_the_question_permutes_nothing_in_either_direction():
     question = contraction("ijkm,ijkn->imn", {"i": 100, "j": 28, "k": 28, "m": 512, "n": 512})
     for c in (question, question.transpose(0), question.transpose(1)):

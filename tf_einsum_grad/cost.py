@@ -77,6 +77,11 @@ _FRESH_BYTES_PER_US = 1_000.0
 # tf.transpose that moves the innermost dimension, and one that keeps rows of it together.
 _PERMUTE_INNER_BYTES_PER_US = 3_500.0
 _PERMUTE_ROWS_BYTES_PER_US = 6_000.0
+# tf.linalg.diag goes element by element: 64 MB of (1024, 128) or (64, 512) in 27 ms, where zeros
+# whose diagonal is set take 8 (with oneDNN's allocator; with fresh pages 58 and 37).
+# One matrix is not shared among threads: (4096, 4096) takes 47 and 8, (2048, 2048) 13 and 4.
+_DIAG_BYTES_PER_US = 2_500.0
+_DIAG_ONE_BYTES_PER_US = 800.0
 # A matmul that reads its left operand across the rows: (4096, 4096)'(4096, 8) takes 40.7 ms, and
 # 7.1 without the transpose. The right one costs as much only if its rows are long:
 # (64, 4096)(512, 4096)' takes 10.0 ms, without 4.4; 64 of (256, 64)(256, 64)' 15.7, without 15.6.
@@ -153,6 +158,11 @@ def permute_us(n_bytes: int, keeps_rows: bool) -> float:
     """A permute that reads `n_bytes` and writes as many, once it has started."""
     rate = _PERMUTE_ROWS_BYTES_PER_US if keeps_rows else _PERMUTE_INNER_BYTES_PER_US
     return 2 * n_bytes / rate
+
+
+def diag_us(n_bytes: int, batch: int) -> float:
+    """`tf.linalg.diag` that writes so many bytes, a batch of matrices, once it has started."""
+    return n_bytes / (_DIAG_BYTES_PER_US if batch > 1 else _DIAG_ONE_BYTES_PER_US)
 
 
 def matmul_us(

@@ -51,19 +51,36 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Diagonal:
-    """Replaces two adjacent, equal axes by their diagonal: axis `axis` of `groups`, the result."""
+    """Keeps what stands where two axes are equal, without the second of them.
 
-    axis: int
+    Attributes:
+        first: an axis of the operand, and of the result.
+        second: a later axis of the operand, of the same size.
+        groups: the dimensions of the result.
+        kernel: "stride" or "diag_part", for the last two axes, or "gather".
+    """
+
+    first: int
+    second: int
     groups: tuple[str, ...]
+    kernel: str
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedDiagonal:
-    """The transpose of `Diagonal`: axis `axis` of `groups`, the operand, goes on the diagonal of
-    two axes, with zeros elsewhere."""
+    """The transpose of `Diagonal`: zeros, but for where two axes are equal.
 
-    axis: int
+    Attributes:
+        first: an axis of the operand, and of the result.
+        second: a later axis of the result, which the operand has not.
+        groups: the dimensions of the operand.
+        kernel: "set_diag" or "diag", for the last two axes; "segment_sum" or "select".
+    """
+
+    first: int
+    second: int
     groups: tuple[str, ...]
+    kernel: str
 
 
 @dataclass(frozen=True, slots=True)

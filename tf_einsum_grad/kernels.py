@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -153,45 +154,116 @@ def _sum(instruction: Sum, sizes: Sizes) -> Unary:
     return lambda x: _ops.Sum(input=x, axis=axes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A diagonal as rows: of all rows of the larger tensor, which ones it has.
+
+    The larger tensor is (before, n, between, n, after), the smaller (before, n, between, after).
+    Merged so, they have fewer dimensions than the 6 to 8 that kernels take.
+    """
+
+    before: Any
+    n: Any
+    between: Any
+    after: Any
+
+    @classmethod
+    def of(cls, instruction: Diagonal | EmbedDiagonal, sizes: Sizes) -> _Rows:
+        dims = _dims(instruction.groups, sizes)
+        first, second = instruction.first, instruction.second
+        parts = dims[:first], [dims[first]], dims[first + 1 : second], dims[second:]
+        return cls(*map(product, parts))
+
+    @property
+    def n_small(self) -> Any:
+        return product([self.before, self.n, self.between])
+
+    @property
+    def n_large(self) -> Any:
+        return product([self.before, self.n, self.between, self.n])
+
+    def find(self) -> tf.Tensor:
+        """Row r of the smaller tensor, (b, i, j), is row (b, i, j, i) = r n + i of the larger."""
+        many = isinstance(self.n_large, int) and self.n_large >= 2**31
+        dtype = tf.int64 if many else tf.int32
+        rows = tf.range(self.n_small, dtype=dtype)
+        n, between = (tf.cast(size, dtype) for size in (self.n, self.between))
+        return rows * n + rows // between % n
+
+
 def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
-    """Every (n + 1)-th element of the two axes as one: the diagonal, and nothing else is read."""
-    dims, before, n, after = _around(instruction, sizes)
-    flat, shape = _shape([before, product([n, n]), after]), _shape(dims)
-    index = (slice(None), slice(None, None, n + 1))
+    rows, shape = _Rows.of(instruction, sizes), _shape(_dims(instruction.groups, sizes))
+    if instruction.kernel == "diag_part":
+        return lambda x: _ops.MatrixDiagPart(input=x)
+    if instruction.kernel == "stride":
+        # Every (n + 1)-th element of the last two axes as one.
+        matrices = _shape([rows.before, product([rows.n, rows.n])])
+        index = (slice(None), slice(None, None, rows.n + 1))
+        return lambda x: _ops.Reshape(
+            tensor=_ops.Reshape(tensor=x, shape=matrices)[index], shape=shape
+        )
+    flat = _shape([rows.n_large, rows.after])
 
     def run(x: tf.Tensor) -> tf.Tensor:
-        return _ops.Reshape(tensor=_ops.Reshape(tensor=x, shape=flat)[index], shape=shape)
+        found = _ops.GatherV2(
+            params=_ops.Reshape(tensor=x, shape=flat), indices=rows.find(), axis=0
+        )
+        return _ops.Reshape(tensor=found, shape=shape)
 
     return run
 
 
 def _embed_diagonal(instruction: EmbedDiagonal, sizes: Sizes) -> Unary:
-    """Each element followed by n zeros, cut to n * n: the mirror image of `_diagonal`."""
-    dims, before, n, after = _around(instruction, sizes)
-    dims.insert(instruction.axis, n)
-    square = _shape(dims)
-    if instruction.axis + 2 == len(dims):
-        rows = _shape([before, n])
-        return lambda x: _ops.Reshape(
-            tensor=tf.linalg.diag(_ops.Reshape(tensor=x, shape=rows)), shape=square
-        )
-    column, flat = _shape([before, n, 1, after]), _shape([before, product([n, n + 1]), after])
-    paddings, index = [[0, 0], [0, 0], [0, n], [0, 0]], (slice(None), slice(product([n, n])))
+    rows, dims = _Rows.of(instruction, sizes), _dims(instruction.groups, sizes)
+    dims.insert(instruction.second, rows.n)
+    return _EMBED[instruction.kernel](rows, dims)
+
+
+def _embed_by_diag(rows: _Rows, dims: list[Any]) -> Unary:
+    return lambda x: _ops.MatrixDiag(diagonal=x)
+
+
+def _embed_by_set_diag(rows: _Rows, dims: list[Any]) -> Unary:
+    shape = _vector(dims)
 
     def run(x: tf.Tensor) -> tf.Tensor:
-        padded = tf.pad(_ops.Reshape(tensor=x, shape=column), paddings)
-        return _ops.Reshape(tensor=_ops.Reshape(tensor=padded, shape=flat)[index], shape=square)
+        zeros = _ops.Fill(dims=shape, value=tf.zeros([], x.dtype))
+        return _ops.MatrixSetDiag(input=zeros, diagonal=x)
 
     return run
 
 
-def _around(instruction: Diagonal | EmbedDiagonal, sizes: Sizes) -> tuple[list[Any], Any, Any, Any]:
-    """The sizes of a diagonal's groups, and their product before, on and after its axis.
+def _embed_by_segment_sum(rows: _Rows, dims: list[Any]) -> Unary:
+    shape, flat = _shape(dims), _shape([rows.n_small, rows.after])
+    return lambda x: _ops.Reshape(
+        tensor=_ops.UnsortedSegmentSum(
+            data=_ops.Reshape(tensor=x, shape=flat),
+            segment_ids=rows.find(),
+            num_segments=rows.n_large,
+        ),
+        shape=shape,
+    )
 
-    Kernels that slice and pad take at most 8 dimensions, some of them 6; merged they are 4.
-    """
-    dims, axis = _dims(instruction.groups, sizes), instruction.axis
-    return dims, product(dims[:axis]), dims[axis], product(dims[axis + 1 :])
+
+def _embed_by_select(rows: _Rows, dims: list[Any]) -> Unary:
+    shape, column = _shape(dims), _shape([rows.before, rows.n, rows.between, 1, rows.after])
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        index = tf.range(rows.n)
+        equal = tf.equal(index[:, tf.newaxis, tf.newaxis, tf.newaxis], index[:, tf.newaxis])
+        values = _ops.Reshape(tensor=x, shape=column)
+        zero = tf.zeros([], x.dtype)
+        return _ops.Reshape(tensor=_ops.SelectV2(condition=equal, t=values, e=zero), shape=shape)
+
+    return run
+
+
+_EMBED: dict[str, Callable[[_Rows, list[Any]], Unary]] = {
+    "set_diag": _embed_by_set_diag,
+    "diag": _embed_by_diag,
+    "segment_sum": _embed_by_segment_sum,
+    "select": _embed_by_select,
+}
 
 
 def _matmul(instruction: MatMul) -> Callable[..., tf.Tensor]:

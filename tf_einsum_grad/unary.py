@@ -7,7 +7,7 @@ what is only in `t`, put labels that `t` repeats on a diagonal.
 
 from __future__ import annotations
 
-from tf_einsum_grad.cost import Cost, extent, stream_us
+from tf_einsum_grad.cost import Cost, diag_us, extent, launch_us, scratch_us, stream_us
 from tf_einsum_grad.dtypes import compute_dtype
 from tf_einsum_grad.instructions import Diagonal, EmbedDiagonal, Sum
 from tf_einsum_grad.recipe import Contraction, Lowering, Recipe
@@ -22,7 +22,7 @@ def lower_unary(contraction: Contraction) -> Lowering:
     recipe = Recipe(tuple(source), sizes, contraction.dtype, contraction.target)
     names = []
     if len(set(source)) < len(source):
-        _take_diagonals(recipe, source, target)
+        _take_diagonals(recipe)
         names.append("diagonal")
     summed = "".join(label for label in recipe.groups if label not in target)
     if summed:
@@ -62,48 +62,47 @@ def _flops(contraction: Contraction) -> int:
     return extent(sorted(set(contraction.equation.inputs[0])), dict(contraction.sizes))
 
 
-def _take_diagonals(recipe: Recipe, source: str, target: str) -> None:
-    """Brings the axes of each repeated label together, then takes one diagonal after another."""
-    first = dict.fromkeys(source)
-    if not all(label * source.count(label) in source for label in first):
-        # The whole tensor is permuted anyway: kept labels go in the output's order, summed ones
-        # last, so that nothing else has to move.
-        order = [label for label in dict.fromkeys(target) if label in first]
-        order += [label for label in first if label not in target]
-        axes = [axis for label in order for axis, x in enumerate(source) if x == label]
-        _permute_axes(recipe, axes)
-    axis = 0
-    while axis + 1 < len(recipe.groups):
-        if recipe.groups[axis] == recipe.groups[axis + 1]:
-            recipe.groups = recipe.groups[:axis] + recipe.groups[axis + 1 :]
-            recipe.instructions.append(Diagonal(axis, recipe.groups))
-            # Reads one element of each cache line, or one row.
-            recipe.charge(stream_us(4 * recipe.bytes), 2 * recipe.bytes)
-        else:
+def _take_diagonals(recipe: Recipe) -> None:
+    """Takes the diagonal of each repeated label, wherever its axes are."""
+    axis = 1
+    while axis < len(recipe.groups):
+        label = recipe.groups[axis]
+        if label not in recipe.groups[:axis]:
             axis += 1
-
-
-def _permute_axes(recipe: Recipe, axes: list[int]) -> None:
-    """A permute of dimensions whose groups are not distinct."""
-    labels = recipe.groups
-    recipe.groups = tuple(map(chr, range(len(labels))))
-    recipe.sizes = {**recipe.sizes, **{chr(a): recipe.sizes[x] for a, x in enumerate(labels)}}
-    recipe.permute(tuple(map(chr, axes)))
-    recipe.groups = tuple(labels[axis] for axis in axes)
+            continue
+        first = recipe.groups.index(label)
+        kernel = "gather"
+        if first + 2 == axis + 1 == len(recipe.groups):
+            # `MatrixDiagPart` is one op where a stride takes three, but TFLite has none.
+            kernel = "diag_part" if recipe.target == "eager" else "stride"
+        recipe.groups = recipe.groups[:axis] + recipe.groups[axis + 1 :]
+        recipe.instructions.append(Diagonal(first, axis, recipe.groups, kernel))
+        # Reads one element of each cache line, or one row.
+        recipe.charge(stream_us(4 * recipe.bytes), 2 * recipe.bytes)
 
 
 def _embed_diagonals(recipe: Recipe, target: str) -> None:
     """The mirror image of `_take_diagonals`."""
-    grouped = [label for label in dict.fromkeys(target) for _ in range(target.count(label))]
-    axis = 0
-    while axis < len(grouped):
-        if axis + 1 < len(grouped) and grouped[axis] == grouped[axis + 1]:
-            recipe.instructions.append(EmbedDiagonal(axis, recipe.groups))
-            recipe.groups = (*recipe.groups[: axis + 1], *recipe.groups[axis:])
-            recipe.charge(stream_us(3 * recipe.bytes), 3 * recipe.bytes)
-        axis += 1
-    if recipe.groups != tuple(target):
-        # Axis i of the result is the axis of the grouped order that holds the same label's
-        # next occurrence.
-        waiting = {label: [a for a, x in enumerate(grouped) if x == label] for label in target}
-        _permute_axes(recipe, [waiting[label].pop(0) for label in target])
+    for axis, label in enumerate(target):
+        if label in target[:axis]:
+            operand, first = recipe.groups, target.index(label)
+            recipe.groups = (*operand[:axis], label, *operand[axis:])
+            last_two = first + 2 == axis + 1 == len(recipe.groups)
+            kernel, microseconds = _embedding(recipe, last_two)
+            recipe.instructions.append(EmbedDiagonal(first, axis, operand, kernel))
+            recipe.charge(microseconds, 2 * recipe.bytes)
+
+
+def _embedding(recipe: Recipe, last_two: bool) -> tuple[str, float]:
+    """The fastest kernel that puts a diagonal into what the recipe now is, and what it costs."""
+    # XLA fuses a select with whatever takes it. A sum of bools has no kernel.
+    if recipe.target == "xla" or (recipe.dtype == "bool" and not last_two):
+        return "select", stream_us(recipe.bytes)
+    twice = stream_us(2 * recipe.bytes)
+    if not last_two:
+        return "segment_sum", twice
+    # Zeros, and their diagonal set: in place in a graph, in a copy in eager mode.
+    zeros = scratch_us(recipe.bytes) if recipe.target == "eager" else 0.0
+    set_diag = launch_us(recipe.target) + twice + zeros
+    diag = diag_us(recipe.bytes, extent("".join(recipe.groups[:-2]), recipe.sizes))
+    return min(("set_diag", set_diag), ("diag", diag), key=lambda pair: pair[1])
