@@ -134,6 +134,29 @@ def test_xla_would_read_across_rows_what_is_permuted_and_multiplied(text):
     assert lower(contraction("eac,a->ec", sizes, target="xla")).kernel == "multiply and sum"
 
 
+def test_xla_reads_across_rows_for_nothing_where_they_stay_in_the_cache():
+    def slowdown(a):
+        sizes = {"a": a, "c": 128, "b": 8, "d": 1024}
+        permuted, plain = (
+            lower(contraction(text, sizes, target="xla")).cost.microseconds
+            for text in ("cda,acb->acbd", "acd,acb->acbd")
+        )
+        return permuted / plain
+
+    assert slowdown(2) < 1.5  # a row spans 8 kB
+    assert slowdown(64) > 3
+
+
+def test_xla_permutes_faster():
+    us = {
+        target: lower(
+            contraction("ab->ba", {"a": 2048, "b": 2048}, target=target)
+        ).cost.microseconds
+        for target in ("graph", "xla")
+    }
+    assert us["xla"] < 0.6 * us["graph"]
+
+
 def test_a_product_of_two_large_transposes_is_the_transpose_of_one():
     plain = lower(contraction("ki,jk->ij", sizes_of("ki,jk->ij", 1024)))
     assert plain.swap and not plain.combine.transpose_a and not plain.combine.transpose_b

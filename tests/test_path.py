@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_einsum_grad as teg
 from tests.corpus import FAMILIES
 from tf_einsum_grad.equation import parse_equation
-from tf_einsum_grad.path import find_path
+from tf_einsum_grad.path import find_path, similar_paths
 from tf_einsum_grad.plan import make_plan
 from tf_einsum_grad.sizes import bind_sizes
 
@@ -121,6 +121,37 @@ def test_hints_and_unknown_sizes():
     narrow = plan(equation, shapes, hints=(("i", 1000), ("j", 2), ("k", 1000), ("l", 2)))
     other = plan(equation, shapes, hints=(("i", 2), ("j", 1000), ("k", 2), ("l", 1000)))
     assert {narrow.path[0], other.path[0]} == {(0, 1), (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "path", "similar"),
+    [
+        (
+            "i,i,i->i",
+            {"i": 9},
+            ((0, 1), (0, 1)),
+            [((0, 1), (0, 1)), ((0, 2), (0, 1)), ((1, 2), (0, 1))],
+        ),
+        # (v M) M' costs a hundred times less than v (M M').
+        ("i,ij,jk->k", {"i": 100, "j": 100, "k": 100}, ((0, 1), (0, 1)), [((0, 1), (0, 1))]),
+        # An outer product of two vectors would need more memory than everything else.
+        (
+            "i,j,k->ij",
+            {"i": 99, "j": 99, "k": 1},
+            ((0, 2), (0, 1)),
+            [((0, 2), (0, 1)), ((1, 2), (0, 1))],
+        ),
+        ("i,i->i", {"i": 9}, ((0, 1),), [((0, 1),)]),
+        ("i,i,i,i,i->i", {"i": 9}, ((0, 1, 2, 3, 4),), [((0, 1, 2, 3, 4),)]),  # too many to try
+    ],
+)
+def test_similar_paths(text, sizes, path, similar):
+    assert similar_paths(parse_equation(text), sizes, path) == similar
+
+
+def test_four_operands_have_eighteen_paths():
+    equation = parse_equation("i,i,i,i->i")
+    assert len(similar_paths(equation, {"i": 9}, ((0, 1), (0, 1), (0, 1)))) == 18
 
 
 @pytest.mark.parametrize("optimize", ["auto", "greedy"])

@@ -22,6 +22,7 @@ from functools import lru_cache
 
 from tf_einsum_grad.cost import (
     Cost,
+    across_rows_us,
     extent,
     itemsize,
     matmul_us,
@@ -33,7 +34,7 @@ from tf_einsum_grad.cost import (
 from tf_einsum_grad.dtypes import compute_dtype
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.grouping import Grouping, Groups, group_labels
-from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum, Permute
+from tf_einsum_grad.instructions import MatMul, Multiply, NativeEinsum
 from tf_einsum_grad.recipe import (
     MAX_BROADCAST_DIMS,
     Contraction,
@@ -152,11 +153,12 @@ def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Rec
     moved = operands[0].bytes + operands[1].bytes + product.bytes
     product.combined(stream_us(moved), moved)
     if dot.contraction.target == "xla":
-        # XLA reads a permuted operand where it stands, across rows, for each element of the
-        # product: `eac,ce->a` of (1024, 4, 512) takes 7.5 ms, and 2.7 as a matmul.
-        for recipe in operands:
-            if any(isinstance(step, Permute) for step in recipe.instructions):
-                product.microseconds += permute_us(product.bytes - recipe.bytes, keeps_rows=False)
+        for recipe, groups in zip(operands, (dot.groups.lhs, dot.groups.rhs), strict=True):
+            innermost = [group for group in order if group in groups][-1:]
+            if innermost and innermost != [groups[-1]]:
+                row = groups[groups.index(innermost[0]) :]
+                span = extent("".join(row), dot.sizes) * itemsize(dot.contraction.dtype)
+                product.microseconds += across_rows_us(product.bytes - recipe.bytes, span)
     elif len(set(roles)) > 1:
         run = extent("".join(last_run(order, roles)), dot.sizes)
         product.microseconds += runs_us(extent("".join(order), dot.sizes), run)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import opt_einsum
 
-from tf_einsum_grad.cost import UNKNOWN_SIZE
+from tf_einsum_grad.cost import UNKNOWN_SIZE, extent
 from tf_einsum_grad.equation import Equation
 from tf_einsum_grad.errors import PathError
 from tf_einsum_grad.sizes import Size
 
-__all__ = ["Optimize", "Path", "check_optimize", "find_path", "hashable_optimize"]
+__all__ = [
+    "Optimize",
+    "Path",
+    "check_optimize",
+    "find_path",
+    "hashable_optimize",
+    "similar_paths",
+]
 
 Path = tuple[tuple[int, ...], ...]
 Optimize = Any  # bool | str | tuple[str, int] | path | opt_einsum-style optimiser
@@ -90,16 +98,66 @@ def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize)
     optimizer, limit = _optimizer(optimize)
     if n <= 2:
         return _left_to_right(n)
-    known = [size for size in sizes.values() if size is not None]
-    unknown = max([UNKNOWN_SIZE, *known])
-    sizes_for_path = {label: unknown if s is None else max(s, 1) for label, s in sizes.items()}
     path = optimizer(
         [frozenset(subscripts) for subscripts in equation.inputs],
         frozenset(equation.output),
-        sizes_for_path,
+        _guess(sizes),
         limit,
     )
     return _check_path(_read_path(path), equation)
+
+
+def _guess(sizes: Mapping[str, Size]) -> dict[str, int]:
+    unknown = max([UNKNOWN_SIZE, *(size for size in sizes.values() if size is not None)])
+    return {label: unknown if size is None else max(size, 1) for label, size in sizes.items()}
+
+
+# Above, there are too many: 3 for three operands, 18 for four, 180 for five.
+_MOST_OPERANDS = 4
+_MOST_FLOPS = 2
+_MOST_MEMORY = 8
+
+
+def similar_paths(equation: Equation, sizes: Mapping[str, Size], path: Path) -> list[Path]:
+    """The paths that may be as fast as `path`: FLOPs are not all that a path costs.
+
+    They take at most twice its FLOPs, and no intermediate that is both larger than its largest and
+    than an eighth of the operands. `path` itself comes first.
+    """
+    n = len(equation.inputs)
+    if not 3 <= n <= _MOST_OPERANDS:
+        return [path]
+    guessed = _guess(sizes)
+    flops, largest = _price(equation, guessed, path)
+    elements = sum(extent(subscripts, guessed) for subscripts in equation.inputs)
+    largest = max(largest, elements // _MOST_MEMORY)
+    others = [(other, *_price(equation, guessed, other)) for other in _pairwise_paths(n)]
+    similar = [other for other, f, size in others if f <= _MOST_FLOPS * flops and size <= largest]
+    return list(dict.fromkeys([path, *similar]))
+
+
+def _pairwise_paths(n: int) -> Iterator[Path]:
+    if n == 1:
+        yield ()
+        return
+    for pair in itertools.combinations(range(n), 2):
+        for rest in _pairwise_paths(n - 1):
+            yield (pair, *rest)
+
+
+def _price(equation: Equation, sizes: Mapping[str, int], path: Path) -> tuple[int, int]:
+    """The multiplications of a path, and the elements of its largest intermediate."""
+    terms = [frozenset(subscripts) for subscripts in equation.inputs]
+    flops = largest = 0
+    for step in path:
+        chosen = [terms[p] for p in step]
+        terms = [term for p, term in enumerate(terms) if p not in step]
+        labels = frozenset().union(*chosen)
+        result = labels & frozenset(equation.output).union(*terms)
+        flops += extent(labels, sizes)
+        largest = max(largest, extent(result, sizes)) if terms else largest
+        terms.append(result)
+    return flops, largest
 
 
 def _left_to_right(n: int) -> Path:

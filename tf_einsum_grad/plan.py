@@ -3,8 +3,9 @@
 Each step is differentiated by itself, and the tape links them, so intermediates are shared between
 forward and backward. A pairwise step costs as many FLOPs forward as in each of its two gradients
 (the three are the same sum over the same labels, with a different label set kept), so the path that
-is cheapest forward is the cheapest altogether; what differs is the order of an intermediate's
-labels, and that is chosen here with the gradients and the next step in view.
+needs the fewest forward needs the fewest altogether. What FLOPs do not tell is which kernels run:
+of similar paths the one that the cost model likes best is taken, and each intermediate's labels
+stand in the order that it likes best, with the gradients and the next step in view.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tf_einsum_grad.cost import extent
 from tf_einsum_grad.equation import Equation, fresh_labels
 from tf_einsum_grad.errors import SizeError
 from tf_einsum_grad.lowering import lower
-from tf_einsum_grad.path import Optimize, Path, find_path, hashable_optimize
+from tf_einsum_grad.path import Optimize, Path, find_path, hashable_optimize, similar_paths
 from tf_einsum_grad.recipe import Contraction, DotDimensions
 from tf_einsum_grad.sizes import Size
 
@@ -84,18 +85,21 @@ def make_plan(
         PathError: `optimize` is no path for this equation.
         SizeError: a hint is for a label of another equation, or no size.
     """
-    planner = _Planner(equation, dict(sizes), dtype, target)
     guesses = _check_hints(equation, hints)
-    for k, subscripts in enumerate(equation.inputs):
-        planner.reduce(k, subscripts)
-    reduced = Equation(tuple(term for _, term in planner.terms), equation.output)
-    planning_sizes = {label: guesses.get(label) if s is None else s for label, s in sizes}
+    likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
+    terms = tuple(term for _, term in _Planner(equation, likely, dtype, target).terms)
+    reduced = Equation(terms, equation.output)
     key = hashable_optimize(optimize)
-    path = find_path(reduced, planning_sizes, optimize if key is None else key)
-    for positions in path:
-        planner.contract(positions)
-    planner.finish()
-    return Plan(equation, sizes, path, tuple(planner.steps))
+    path = find_path(reduced, likely, optimize if key is None else key)
+    paths = similar_paths(reduced, likely, path) if key == "auto" else [path]
+    if len(paths) > 1:
+        path = min(paths, key=lambda p: _Planner(equation, likely, dtype, target).weigh(p))
+    return Plan(equation, sizes, path, _Planner(equation, dict(sizes), dtype, target).follow(path))
+
+
+def _cost_both_ways(contraction: Contraction) -> float:
+    transposes = (contraction.transpose(k) for k in range(len(contraction.equation.inputs)))
+    return sum(lower(c).cost.microseconds for c in (contraction, *transposes))
 
 
 def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
@@ -130,8 +134,21 @@ class _Planner:
         for subscripts in (*equation.inputs, equation.output):
             for label in dict.fromkeys(subscripts):
                 self.uses[label] = self.uses.get(label, 0) + 1
+        for k, subscripts in enumerate(equation.inputs):
+            self._reduce(k, subscripts)
 
-    def reduce(self, number: int, subscripts: str) -> None:
+    def follow(self, path: Path) -> tuple[Step, ...]:
+        """The steps of a path, which is for what `terms` are at the start."""
+        for positions in path:
+            self._contract(positions)
+        self._finish()
+        return tuple(self.steps)
+
+    def weigh(self, path: Path) -> float:
+        """What a path costs, with all gradients."""
+        return sum(_cost_both_ways(step.contraction) for step in self.follow(path))
+
+    def _reduce(self, number: int, subscripts: str) -> None:
         """Takes up an operand, without its repeated labels and those that nothing else has."""
         kept = "".join(x for x in dict.fromkeys(subscripts) if self.uses[x] > 1)
         if kept != subscripts and len(self.equation.inputs) > 1:
@@ -139,7 +156,7 @@ class _Planner:
             subscripts = kept
         self.terms.append((number, subscripts))
 
-    def contract(self, positions: Sequence[int]) -> None:
+    def _contract(self, positions: Sequence[int]) -> None:
         """Contracts the terms at `positions`, two at a time, and puts the result last."""
         chosen = [self.terms[p] for p in positions]
         for p in sorted(positions, reverse=True):
@@ -154,7 +171,7 @@ class _Planner:
             lhs = output
         self.terms.append((number, lhs))
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Brings what is left into the output's form."""
         ((number, subscripts),) = self.terms
         if subscripts != self.equation.output or not self.steps:
@@ -183,24 +200,20 @@ class _Planner:
         candidates = [
             roles.batch + roles.lhs_free + roles.rhs_free,
             roles.batch + roles.rhs_free + roles.lhs_free,
-            final + "".join(x for x in kept if x not in final),
         ]
+        # In the order of the output, of an operand, or of what the result is contracted with next.
+        following = [term for _, term in self.terms] if len(self.terms) == 1 else []
+        for first in (final, lhs, rhs, *following):
+            candidates.append("".join(x for x in dict.fromkeys([*first, *kept]) if x in kept))
         return min(dict.fromkeys(candidates), key=lambda output: self._cost(lhs, rhs, output))
 
     def _cost(self, lhs: str, rhs: str, output: str) -> float:
-        cost = self._cost_both_ways(Equation((lhs, rhs), output))
+        cost = _cost_both_ways(self._contraction(Equation((lhs, rhs), output)))
         if len(self.terms) == 1:
             ((_, other),) = self.terms
             kept = "".join(x for x in dict.fromkeys(self.equation.output) if x in output + other)
-            cost += self._cost_both_ways(Equation((output, other), kept))
+            cost += _cost_both_ways(self._contraction(Equation((output, other), kept)))
         return cost
-
-    def _cost_both_ways(self, equation: Equation) -> float:
-        contraction = self._contraction(equation)
-        return sum(
-            lower(c).cost.microseconds
-            for c in (contraction, contraction.transpose(0), contraction.transpose(1))
-        )
 
 
 @lru_cache(maxsize=4096)

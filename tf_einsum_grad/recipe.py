@@ -165,7 +165,7 @@ class Recipe:
             self.instructions.append(Permute(tuple(self.groups.index(group) for group in groups)))
             keeps_rows = groups[-1] == self.groups[-1] and self._row_bytes() >= 64
             self.groups = tuple(groups)
-            self.charge(permute_us(self.bytes, keeps_rows), 2 * self.bytes)
+            self.charge(permute_us(self.bytes, keeps_rows, self.target), 2 * self.bytes)
         return self
 
     def broadcast(self, groups: Sequence[str]) -> Recipe:

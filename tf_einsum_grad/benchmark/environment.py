@@ -36,10 +36,13 @@ def describe_environment() -> Environment:
     )
 
 
+# What decides what large tensors and batches of matmuls cost (docs/performance.md).
+_SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_CPU_ALLOCATOR_USE_BFC")
+
+
 def _cpu() -> str:
-    """ "CPU", and the setting that decides what large tensors cost on it (docs/performance.md)."""
-    setting = os.environ.get("TF_CPU_ALLOCATOR_USE_BFC", "")
-    return f"CPU, TF_CPU_ALLOCATOR_USE_BFC={setting}" if setting else "CPU"
+    found = [f"{name}={os.environ[name]}" for name in _SETTINGS if os.environ.get(name)]
+    return ", ".join(["CPU", *found])
 
 
 def _cores() -> int:
