@@ -67,6 +67,12 @@ def test_diagonals(text, size, dtype, target, kernel):
     assert step.kernel == kernel
 
 
+def test_of_equal_axes_neighbours_are_taken():
+    first, second = steps(lower(contraction("i->iii", {"i": 64})))
+    assert (first.first, first.second) == (0, 1) and (second.first, second.second) == (1, 2)
+    assert {first.kernel, second.kernel} == {"set_diag"}
+
+
 @pytest.mark.parametrize("text", ["iji->ij", "ij->iji", "abcab->abc", "abc->abcba"])
 def test_diagonals_permute_nothing(text):
     """A permute would read all of a tensor whose diagonal is a small part of it."""

@@ -112,10 +112,10 @@ def _guess(sizes: Mapping[str, Size]) -> dict[str, int]:
     return {label: unknown if size is None else max(size, 1) for label, size in sizes.items()}
 
 
-# Above, there are too many: 3 for three operands, 18 for four, 180 for five.
+# Of more there are too many to weigh: 3 paths for three operands, 18 for four, 180 for five.
 _MOST_OPERANDS = 4
-_MOST_FLOPS = 2
-_MOST_MEMORY = 8
+_MOST_FLOPS = 2  # times those of the path that an optimiser found
+_SPARE_MEMORY = 1 / 8  # of the operands'
 
 
 def similar_paths(equation: Equation, sizes: Mapping[str, Size], path: Path) -> list[Path]:
@@ -130,7 +130,7 @@ def similar_paths(equation: Equation, sizes: Mapping[str, Size], path: Path) -> 
     guessed = _guess(sizes)
     flops, largest = _price(equation, guessed, path)
     elements = sum(extent(subscripts, guessed) for subscripts in equation.inputs)
-    largest = max(largest, elements // _MOST_MEMORY)
+    largest = max(largest, int(elements * _SPARE_MEMORY))
     others = [(other, *_price(equation, guessed, other)) for other in _pairwise_paths(n)]
     similar = [other for other, f, size in others if f <= _MOST_FLOPS * flops and size <= largest]
     return list(dict.fromkeys([path, *similar]))
@@ -146,7 +146,7 @@ def _pairwise_paths(n: int) -> Iterator[Path]:
 
 
 def _price(equation: Equation, sizes: Mapping[str, int], path: Path) -> tuple[int, int]:
-    """The multiplications of a path, and the elements of its largest intermediate."""
+    """The multiplications that a path takes, and the elements of its largest intermediate."""
     terms = [frozenset(subscripts) for subscripts in equation.inputs]
     flops = largest = 0
     for step in path:

@@ -85,7 +85,7 @@ def _embed_diagonals(recipe: Recipe, target: str) -> None:
     """The mirror image of `_take_diagonals`."""
     for axis, label in enumerate(target):
         if label in target[:axis]:
-            operand, first = recipe.groups, target.index(label)
+            operand, first = recipe.groups, target.rindex(label, 0, axis)
             recipe.groups = (*operand[:axis], label, *operand[axis:])
             last_two = first + 2 == axis + 1 == len(recipe.groups)
             kernel, microseconds = _embedding(recipe, last_two)
