@@ -134,6 +134,13 @@ def test_hints_and_unknown_sizes():
         ),
         # (v M) M' costs a hundred times less than v (M M').
         ("i,ij,jk->k", {"i": 100, "j": 100, "k": 100}, ((0, 1), (0, 1)), [((0, 1), (0, 1))]),
+        # (M N) V needs a fifth of what M (N V) does, though neither needs memory to speak of.
+        (
+            "ij,jk,kl->il",
+            {"i": 2, "j": 100, "k": 100, "l": 10},
+            ((0, 1), (0, 1)),
+            [((0, 1), (0, 1))],
+        ),
         # An outer product of two vectors would need more memory than everything else.
         (
             "i,j,k->ij",

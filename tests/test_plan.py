@@ -1,4 +1,5 @@
 import itertools
+import random
 
 import pytest
 
@@ -98,10 +99,16 @@ def test_of_paths_with_as_many_flops_the_one_with_the_fastest_kernels_is_taken()
     assert made.flops < 1.01 * by_flops.flops
 
 
-def test_hints_weigh_where_sizes_are_unknown():
-    text, shapes = "d,bacd,b->ac", [(None,), (None,) * 4, (None,)]
-    made = plan(text, *shapes, hints=(("d", 2), ("b", 128), ("a", 1024), ("c", 3)))
-    assert equations(made) == ["bacd,b->acd", "d,acd->ac"]
+def test_hints_weigh_like_sizes():
+    rng = random.Random(0)
+    for _ in range(40):
+        sizes = {label: rng.choice([2, 8, 64, 1000]) for label in "abcd"}
+        terms = ["".join(rng.sample("abcd", rng.randint(1, 3))) for _ in range(3)]
+        text = f"{','.join(terms)}->{''.join(sorted(set(terms[0] + terms[1])))[:2]}"
+        hints = tuple((label, sizes[label]) for label in sorted(set("".join(terms))))
+        known = plan(text, *([sizes[label] for label in term] for term in terms))
+        hinted = plan(text, *([None] * len(term) for term in terms), hints=hints)
+        assert hinted.path == known.path, (text, sizes)
 
 
 def test_an_intermediate_takes_the_order_of_what_comes_next():
