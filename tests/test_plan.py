@@ -99,6 +99,13 @@ def test_of_paths_with_as_many_flops_the_one_with_the_fastest_kernels_is_taken()
     assert made.flops < 1.01 * by_flops.flops
 
 
+def test_a_tie_is_for_the_path_with_the_fewest_flops():
+    text, shapes = "bnd,nm,bmd->bd", [(32, 196, 128), (196, 196), (32, 196, 128)]
+    assert (
+        plan(text, *shapes).path == plan(text, *shapes, optimize="optimal").path == ((0, 1), (0, 1))
+    )
+
+
 def test_hints_weigh_like_sizes():
     rng = random.Random(0)
     for _ in range(40):

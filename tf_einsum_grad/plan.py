@@ -25,6 +25,10 @@ from tf_einsum_grad.sizes import Size
 __all__ = ["Plan", "Step", "make_plan"]
 
 
+# Below this share of its cost another path beats that with the fewest FLOPs: the model is no finer.
+_TIE = 0.98
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One contraction of a plan.
@@ -93,7 +97,9 @@ def make_plan(
     path = find_path(reduced, likely, optimize if key is None else key)
     paths = similar_paths(reduced, likely, path) if key == "auto" else [path]
     if len(paths) > 1:
-        path = min(paths, key=lambda p: _Planner(equation, likely, dtype, target).weigh(p))
+        weights = {p: _Planner(equation, likely, dtype, target).weigh(p) for p in paths}
+        weights[path] *= _TIE
+        path = min(paths, key=lambda p: weights[p])
     return Plan(equation, sizes, path, _Planner(equation, dict(sizes), dtype, target).follow(path))
 
 
