@@ -55,10 +55,10 @@ def test_blocks_add_up_to_the_whole_exactly_where_it_says(equation):
     for label_a, label_b in itertools.combinations(parsed.labels, 2):
         mesh = {label_a: 2, label_b: 2}
         for part in communication(parsed, SIZES, "float64", mesh):
-            _simulate(part, mesh, rng)
+            _assert_blocks_add_up(part, mesh, rng)
 
 
-def _simulate(part, mesh, rng):
+def _assert_blocks_add_up(part, mesh, rng):
     arrays = [rng.normal(size=[SIZES[x] for x in term]) for term in part.equation.inputs]
 
     def block(array, term, place):

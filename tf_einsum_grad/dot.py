@@ -349,11 +349,12 @@ def _einsum(dot: _GroupedDot, swap: bool) -> Lowering:
 @lru_cache(maxsize=4096)
 def _einsum_call(
     equation: Equation, swap: bool
-) -> tuple[NativeEinsum, list[str], tuple[bool, bool]]:
+) -> tuple[NativeEinsum, tuple[str, ...], tuple[bool, bool]]:
     """TensorFlow's op for an equation, and what `einsum_layout` says of it."""
     given = Equation(equation.inputs[::-1] if swap else equation.inputs, equation.output)
     letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
-    return NativeEinsum(str(given).translate(letters)), *einsum_layout(given)
+    permuted, transposed = einsum_layout(given)
+    return NativeEinsum(str(given).translate(letters)), tuple(permuted), transposed
 
 
 def einsum_layout(equation: Equation) -> tuple[list[str], tuple[bool, bool]]:
