@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS
 from tf_einsum_grad.cost import Cost
 from tf_einsum_grad.instructions import Diagonal, EmbedDiagonal
-from tf_einsum_grad.kernels import _Rows, assemble
+from tf_einsum_grad.kernels import _Rows, _vector, assemble
 from tf_einsum_grad.recipe import Lowering
 
 MODES = (EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS)
@@ -102,3 +102,8 @@ def test_rows_beyond_32_bits_are_counted_in_64():
     n = 50_000
     instruction = EmbedDiagonal(0, 1, ("i", "c"), "segment_sum")
     assert _Rows.of(instruction, {"i": n, "c": 2}).find()[-1].numpy() == n * n - 1
+
+
+def test_shapes_beyond_32_bits_are_told_in_64():
+    assert [_vector([n, 2]).dtype for n in (2**31 - 1, 2**31)] == [tf.int32, tf.int64]
+    assert _vector([2**31, 2]).numpy().tolist() == [2**31, 2]

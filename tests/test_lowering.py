@@ -54,6 +54,8 @@ def test_kernels(text, kernel):
         ("bi->bii", 64, "bool", "graph", "set_diag"),
         ("ij->iij", 64, "float32", "graph", "segment_sum"),
         ("ij->iij", 64, "bool", "graph", "select"),
+        ("ij->iij", 46_340, "float32", "graph", "segment_sum"),
+        ("ij->iij", 46_341, "float32", "graph", "select"),  # 2**31 segments are too many
         ("ij->iji", 64, "float32", "eager", "segment_sum"),
         ("bii->bi", 64, "float32", "graph", "stride"),
         ("bii->bi", 64, "float32", "xla", "stride"),

@@ -122,8 +122,9 @@ def _vector(numbers: Sequence[Any]) -> Any:
 
 @lru_cache(maxsize=4096)
 def _eager_vector(numbers: tuple[int, ...]) -> tf.Tensor:
+    dtype = tf.int64 if max(numbers, default=0) >= 2**31 else tf.int32
     with tf.device("CPU:0"):
-        return tf.constant(numbers, tf.int32)
+        return tf.constant(numbers, dtype)
 
 
 def _shape(dims: Sequence[Any]) -> Any:

@@ -88,15 +88,18 @@ def _embed_diagonals(recipe: Recipe, target: str) -> None:
             operand, first = recipe.groups, target.rindex(label, 0, axis)
             recipe.groups = (*operand[:axis], label, *operand[axis:])
             last_two = first + 2 == axis + 1 == len(recipe.groups)
-            kernel, microseconds = _embedding(recipe, last_two)
+            n_rows = extent("".join(recipe.groups[: axis + 1]), recipe.sizes)
+            kernel, microseconds = _embedding(recipe, last_two, n_rows)
             recipe.instructions.append(EmbedDiagonal(first, axis, operand, kernel))
             recipe.charge(microseconds, 2 * recipe.bytes)
 
 
-def _embedding(recipe: Recipe, last_two: bool) -> tuple[str, float]:
+def _embedding(recipe: Recipe, last_two: bool, n_rows: int) -> tuple[str, float]:
     """The fastest kernel that puts a diagonal into what the recipe now is, and what it costs."""
-    # XLA fuses a select with whatever takes it. A sum of bools has no kernel.
-    if recipe.target == "xla" or (recipe.dtype == "bool" and not last_two):
+    # XLA fuses a select with whatever takes it. A sum of bools has no kernel, and that of segments
+    # counts them in 32 bits, whatever it is given.
+    sums = recipe.dtype != "bool" and n_rows < 2**31
+    if recipe.target == "xla" or not (last_two or sums):
         return "select", stream_us(recipe.bytes)
     twice = stream_us(2 * recipe.bytes)
     if not last_two:
