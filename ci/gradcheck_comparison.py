@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "gradcheck"))
-import cases  # noqa: E402
+sys.path.insert(0, str(ROOT))
+from tests.gradcheck import cases  # noqa: E402
 
 from tf_einsum_grad.gradcheck import check_gradients  # noqa: E402
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import numpy as keras_backend
 
 import tf_einsum_grad as teg
-from tf_einsum_grad import _keras, ops
+from tf_einsum_grad import ops
+from tf_einsum_grad.keras import private
 
 NATIVE = tf.einsum
 
@@ -97,11 +98,11 @@ def test_blocks_in_many_threads():
 
 
 def test_a_missing_target_leaves_nothing_half_replaced(monkeypatch):
-    monkeypatch.setattr(_keras, "_OPERATIONS", "keras.src.ops.math")  # a module without Einsum
+    monkeypatch.setattr(private, "_OPERATIONS", "keras.src.ops.math")  # a module without Einsum
     with pytest.raises(RuntimeError, match=r"requires keras\.src\.ops\.math\.Einsum.*nothing was"):
         teg.install()
     assert not any(_replaced())
-    monkeypatch.setattr(_keras, "_BACKEND", "keras.src.no_such_module")
+    monkeypatch.setattr(private, "_BACKEND", "keras.src.no_such_module")
     with pytest.raises(RuntimeError, match=r"requires keras\.src\.no_such_module, which Keras"):
         teg.installed().__enter__()
     assert not any(_replaced())

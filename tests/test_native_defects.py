@@ -11,8 +11,8 @@ import tensorflow as tf
 
 import tf_einsum_grad as teg
 from tests.reference import Reference, draw
-from tf_einsum_grad.plan import make_plan
-from tf_einsum_grad.sizes import bind_sizes
+from tf_einsum_grad.algebra.sizes import bind_sizes
+from tf_einsum_grad.planning.plan import make_plan
 
 einsum = teg.einsum
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tests.corpus import CORPUS, case
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA, Mode
 from tests.reference import draw
-from tf_einsum_grad import _private, einsum
+from tf_einsum_grad import einsum
+from tf_einsum_grad.execution import private
 
 MODES = (EAGER, STATIC, UNKNOWN_DIMS, XLA)
 # One equation of every kind of kernel, with their inner workings as various as their gradients.
@@ -452,11 +453,11 @@ def test_relaxed_shapes():
 
 def test_fast_path_is_there():
     # Without it eager mode is right too, but several times slower.
-    assert _private.HAS_RECORD
+    assert private.HAS_RECORD
 
 
 def test_without_the_private_recorder(monkeypatch):
-    monkeypatch.setattr(_private, "HAS_RECORD", False)
+    monkeypatch.setattr(private, "HAS_RECORD", False)
     assert_varied(EAGER, gradients, vjps)
     test_persistent_and_nested_tapes(EAGER)
     test_forward_over_reverse(EAGER)

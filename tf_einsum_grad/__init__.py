@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 from tf_einsum_grad._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tf_einsum_grad import benchmark, gradcheck, keras
-    from tf_einsum_grad.equation import gradient_equations
-    from tf_einsum_grad.errors import (
+    from tf_einsum_grad import benchmark, draw, gradcheck, keras
+    from tf_einsum_grad.algebra.equation import gradient_equations
+    from tf_einsum_grad.algebra.errors import (
         EinsumError,
         EquationError,
         OperandError,
         PathError,
         SizeError,
     )
-    from tf_einsum_grad.explanation import Explanation, explain
+    from tf_einsum_grad.explaining.einsum_path import einsum_path
+    from tf_einsum_grad.explaining.explanation import Explanation, explain
     from tf_einsum_grad.gradcheck import (
         GradientCheckError,
         GradientReport,
@@ -34,27 +35,27 @@ if TYPE_CHECKING:
     )
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
-    from tf_einsum_grad.report import einsum_path
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "EinsumError": "errors",
-    "EquationError": "errors",
-    "Explanation": "explanation",
+    "EinsumError": "algebra.errors",
+    "EquationError": "algebra.errors",
+    "Explanation": "explaining.explanation",
     "GradientCheckError": "gradcheck",
     "GradientReport": "gradcheck",
-    "OperandError": "errors",
-    "PathError": "errors",
-    "SizeError": "errors",
+    "OperandError": "algebra.errors",
+    "PathError": "algebra.errors",
+    "SizeError": "algebra.errors",
     "assert_gradients": "gradcheck",
     "benchmark": "benchmark",
     "check_gradients": "gradcheck",
+    "draw": "draw",
     "einsum": "ops",
-    "einsum_path": "report",
-    "explain": "explanation",
+    "einsum_path": "explaining.einsum_path",
+    "explain": "explaining.explanation",
     "gradcheck": "gradcheck",
-    "gradient_equations": "equation",
+    "gradient_equations": "algebra.equation",
     "install": "installation",
     "installed": "installation",
     "keras": "keras",
@@ -74,6 +75,7 @@ __all__ = [
     "assert_gradients",
     "benchmark",
     "check_gradients",
+    "draw",
     "einsum",
     "einsum_path",
     "explain",

@@ -2,6 +2,6 @@
 
 import sys
 
-from tf_einsum_grad.cli import main
+from tf_einsum_grad.cli.main import main
 
 sys.exit(main())

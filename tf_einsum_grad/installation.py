@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from tf_einsum_grad import _keras
 from tf_einsum_grad.ops import einsum
 
 __all__ = ["install", "installed", "uninstall"]
@@ -141,14 +141,17 @@ def _find_patches() -> tuple[_Patch, ...]:
         ("tensorflow.compat.v2.linalg", v2.linalg),
     ]
     wanted = [(f"{name}.einsum", owner, "einsum", einsum) for name, owner in owners]
-    wanted += _keras.replacements()
+    if keras.backend.backend() == "tensorflow":  # another's einsum is no business of ours
+        from tf_einsum_grad.keras.private import replacements
+
+        wanted += replacements()
     patches = []
     for name, owner, attribute, replacement in wanted:
         original = getattr(owner, attribute, None)
         if not callable(original):
             raise RuntimeError(
                 f"install() requires {name}, which TensorFlow {tf.__version__} with Keras "
-                f"{_keras.VERSION} lacks; nothing was replaced"
+                f"{keras.__version__} lacks; nothing was replaced"
             )
         patches.append(_Patch(name, owner, attribute, original, replacement))
     return tuple(patches)

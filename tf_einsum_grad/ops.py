@@ -9,21 +9,26 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad import _private
-from tf_einsum_grad.alignment import align, give_ranks, split_ellipsis
-from tf_einsum_grad.contract import Rule, contract, eager_rule
-from tf_einsum_grad.equation import Equation, parse_equation
-from tf_einsum_grad.errors import EquationError, SizeError
-from tf_einsum_grad.operands import check_dtypes, convert_operands, eager_signature, read_call
-from tf_einsum_grad.path import Optimize, hashable_optimize
-from tf_einsum_grad.plan import Plan, make_plan
-from tf_einsum_grad.sizes import Binding, Shape, bind_call
+from tf_einsum_grad.algebra.equation import Equation, parse_equation
+from tf_einsum_grad.algebra.errors import EquationError, SizeError
+from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
+from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.operands import (
+    check_dtypes,
+    convert_operands,
+    eager_signature,
+    read_call,
+)
+from tf_einsum_grad.execution.runtime_checks import align, give_ranks, split_ellipsis
+from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
+from tf_einsum_grad.planning.path import Optimize, hashable_optimize
+from tf_einsum_grad.planning.plan import Plan, make_plan
 
 __all__ = ["einsum"]
 
 
 # AutoGraph would rewrite this whole package, 2 seconds at the first trace; there is nothing to do.
-@_private.leave_unconverted
+@private.leave_unconverted
 def einsum(
     equation: Any,
     *operands: Any,
@@ -70,7 +75,7 @@ def einsum(
         return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
     if tf.executing_eagerly():
         return _einsum(text, operands, optimize, sizes, size_hints, "eager")
-    target = "xla" if _private.in_xla_context() else "graph"
+    target = "xla" if private.in_xla_context() else "graph"
     with tf.name_scope(name or "einsum"):
         return _einsum(text, operands, optimize, sizes, size_hints, target)
 
@@ -92,11 +97,11 @@ def _einsum(
 ) -> tf.Tensor:
     parsed = _parse_call(text, len(operands))
     tensors = convert_operands(text, operands)
-    shapes = tuple(map(_private.shape_tuple, tensors))
+    shapes = tuple(map(private.shape_tuple, tensors))
     merged, ellipsis_dims = None, None
     if None in shapes:
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
-        shapes = tuple(map(_private.shape_tuple, tensors))
+        shapes = tuple(map(private.shape_tuple, tensors))
     given, given_tensors = _read_sizes(text, "sizes", sizes)
     hints, _ = _read_sizes(text, "size_hints", size_hints)
     call = (

@@ -4,9 +4,9 @@ import tensorflow as tf
 
 import tf_einsum_grad
 from tests.benchmark.conftest import FAST
+from tf_einsum_grad.algebra.errors import EinsumError
 from tf_einsum_grad.benchmark import ResultMismatch, Workload, compare, run_suite, variants
 from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors, native_einsum
-from tf_einsum_grad.errors import EinsumError
 
 FAST_GRAPH = {"modes": ("graph",), "effort": FAST, "memory": False}
 

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from tf_einsum_grad.algebra.errors import EinsumError
 from tf_einsum_grad.benchmark.workloads import Workload, load_workloads
-from tf_einsum_grad.errors import EinsumError
 
 
 def test_the_suite_is_sound():

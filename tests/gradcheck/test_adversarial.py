@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import normal, under_xla
 from keras import layers as L
 
+from tests.gradcheck.cases import normal, under_xla
 from tf_einsum_grad.gradcheck import check_gradients
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import BUGS, CORRECT
 
+from tests.gradcheck.cases import BUGS, CORRECT
 from tf_einsum_grad.gradcheck import check_gradients
 
 SEEDS = range(5)

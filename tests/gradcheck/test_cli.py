@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
-from tf_einsum_grad.cli import main
+from tf_einsum_grad.cli.main import main
 from tf_einsum_grad.gradcheck import cli
 
 

@@ -1,12 +1,12 @@
 """The float64 reference on many kinds of Keras model, and what it says where it cannot."""
 
-import cases
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
 
+from tests.gradcheck import cases
 from tf_einsum_grad.gradcheck import check_gradients
 
 
@@ -182,12 +182,12 @@ def test_legacy_random_ops_draw_the_same_in_the_reference():
 
 
 def test_without_the_private_functions_there_is_still_a_reference(monkeypatch):
-    from tf_einsum_grad.gradcheck import _private
+    from tf_einsum_grad.gradcheck import private
 
     def missing(*args):
-        raise _private.Unavailable("gone")
+        raise private.Unavailable("gone")
 
-    monkeypatch.setattr(_private, "register_functions", missing)
+    monkeypatch.setattr(private, "register_functions", missing)
     report = check_gradients(tf.sin, x(5))
     assert report.passed and report.reference == "native"
     assert any("gone" in warning for warning in report.warnings)

@@ -3,32 +3,32 @@
 import pytest
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck import _private
+from tf_einsum_grad.gradcheck import private
 
 
 def test_kernels_and_definitions_are_found():
-    assert _private.op_def("MatMul").output_arg[0].name == "product"
-    dtypes = {t for kernel in _private.cpu_constraints("FusedBatchNormV3") for t in kernel["U"]}
+    assert private.op_def("MatMul").output_arg[0].name == "product"
+    dtypes = {t for kernel in private.cpu_constraints("FusedBatchNormV3") for t in kernel["U"]}
     assert tf.float64.as_datatype_enum not in dtypes
-    with pytest.raises(_private.Unavailable, match="NoSuchOp"):
-        _private.op_def("NoSuchOp")
+    with pytest.raises(private.Unavailable, match="NoSuchOp"):
+        private.op_def("NoSuchOp")
 
 
 def test_seed_state_round_trip():
     tf.random.set_seed(4)
-    state = _private.seed_state()
+    state = private.seed_state()
     first = float(tf.random.uniform([]))
     tf.random.set_seed(9)
-    _private.restore_seed_state(state)
+    private.restore_seed_state(state)
     assert float(tf.random.uniform([])) == first
-    _private.restore_seed_state(None)
+    private.restore_seed_state(None)
 
 
 def test_a_missing_context_is_reported_and_seeds_are_left_alone(monkeypatch):
     def missing():
-        raise _private.Unavailable("gone")
+        raise private.Unavailable("gone")
 
-    monkeypatch.setattr(_private, "_context", missing)
-    assert _private.seed_state() is None
-    with pytest.raises(_private.Unavailable, match="gone"):
-        _private.register_functions([])
+    monkeypatch.setattr(private, "_context", missing)
+    assert private.seed_state() is None
+    with pytest.raises(private.Unavailable, match="gone"):
+        private.register_functions([])

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tf_einsum_grad.algebra.errors import EinsumError
 from tf_einsum_grad.benchmark.workloads import (
     DTYPES,
     MODES,
@@ -19,8 +20,7 @@ from tf_einsum_grad.benchmark.workloads import (
     Workload,
     load_workloads,
 )
-from tf_einsum_grad.cli import parse_shape, start_tensorflow
-from tf_einsum_grad.errors import EinsumError
+from tf_einsum_grad.cli.main import parse_shape, start_tensorflow
 
 if TYPE_CHECKING:
     from rich.console import Console

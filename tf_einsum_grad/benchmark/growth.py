@@ -9,12 +9,12 @@ from itertools import islice, pairwise
 import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad.algebra.equation import Equation, fresh_labels
 from tf_einsum_grad.benchmark.report import Curve, Line, Overhead
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
 from tf_einsum_grad.benchmark.workloads import Workload
-from tf_einsum_grad.equation import Equation, fresh_labels
-from tf_einsum_grad.plan import make_plan
+from tf_einsum_grad.planning.plan import make_plan
 
 __all__ = ["chain_equation", "measure_growth", "measure_overheads"]
 

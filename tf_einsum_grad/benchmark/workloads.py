@@ -13,8 +13,8 @@ from importlib import resources
 import numpy as np
 import opt_einsum
 
-from tf_einsum_grad.equation import Equation, expand_ellipses, parse_equation
-from tf_einsum_grad.sizes import bind_sizes
+from tf_einsum_grad.algebra.equation import Equation, expand_ellipses, parse_equation
+from tf_einsum_grad.algebra.sizes import bind_sizes
 
 __all__ = ["DTYPES", "MODES", "PASSES", "PEERS", "Workload", "load_workloads"]
 

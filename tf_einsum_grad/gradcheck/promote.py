@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck import _private
+from tf_einsum_grad.gradcheck import private
 from tf_einsum_grad.gradcheck.randomness import RANDOM_OPS
 
 _WIDER = {
@@ -127,7 +127,7 @@ def rewrite(
         body.rewrite(graph_def.node, lambda node: primal is None or node in primal)
         for name, function in library.items():
             body.rewrite_function(function, name in recorded)
-    except _private.Unavailable as error:
+    except private.Unavailable as error:
         raise PromotionError(str(error)) from error
     for function in library.values():
         function.signature.name += suffix
@@ -223,7 +223,7 @@ class _Body:
         ups: list[Any],
         in_function: bool,
     ) -> None:
-        definition = _private.op_def(node.op)
+        definition = private.op_def(node.op)
         inputs, outputs = definition.input_arg, definition.output_arg
         old_inputs, old_outputs = _arg_types(inputs, node), _arg_types(outputs, node)
         self.result.low_dtypes.update(
@@ -307,7 +307,7 @@ def _stays_native(node: Any) -> bool:
         for key, attr in node.attr.items()
         if attr.WhichOneof("value") == "type"
     }
-    constraints = _private.cpu_constraints(node.op)
+    constraints = private.cpu_constraints(node.op)
     return constraints is not None and not any(
         all(wanted[key] in allowed for key, allowed in kernel.items() if key in wanted and allowed)
         for kernel in constraints

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck import _private
+from tf_einsum_grad.gradcheck import private
 from tf_einsum_grad.gradcheck.directions import Array, wide
 from tf_einsum_grad.gradcheck.freeze import Recorder
 from tf_einsum_grad.gradcheck.precision import EPS
@@ -73,7 +73,7 @@ class PromotedFunction:
                 seed_as_eager(graph_def, eager_seed)
             self.rewritten = rewrite(graph_def, token, primal)
             self._names = [f.signature.name for f in self.rewritten.functions]
-            _private.register_functions(self.rewritten.functions)
+            private.register_functions(self.rewritten.functions)
             self.shadows: dict[int, tf.Variable] = {}
             self.resources: dict[int, str] = {}  # the names of their handles in the graph
             self._captured = self._shadow_captures(concrete, known)
@@ -81,12 +81,12 @@ class PromotedFunction:
             self._function = self._import(concrete, arity)
         except PromotionError:
             raise
-        except (_private.Unavailable, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        except (private.Unavailable, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
             raise PromotionError(brief(error)) from error
 
     def close(self) -> None:
         """Let TensorFlow forget the rewritten functions."""
-        _private.unregister_functions(reversed(self._names))
+        private.unregister_functions(reversed(self._names))
 
     def __call__(self, args: Sequence[Any]) -> list[tf.Tensor]:
         """Run it once, with promoted arguments."""

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck import _private
+from tf_einsum_grad.gradcheck import private
 
 
 class StateGuard:
@@ -29,7 +29,7 @@ class StateGuard:
         self.watch(variables)
 
     def __enter__(self) -> StateGuard:
-        self._seeds = _private.seed_state()
+        self._seeds = private.seed_state()
         self._python = random.getstate()
         self._numpy = np.random.get_state()
         self._policy, self._floatx = keras.config.dtype_policy(), keras.config.floatx()
@@ -42,7 +42,7 @@ class StateGuard:
         trace: TracebackType | None,
     ) -> None:
         self.restore_variables()
-        _private.restore_seed_state(self._seeds)
+        private.restore_seed_state(self._seeds)
         random.setstate(self._python)
         np.random.set_state(self._numpy)
         if keras.config.floatx() != self._floatx:

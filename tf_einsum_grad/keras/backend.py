@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_einsum_grad.operands import read_call
+from tf_einsum_grad.algebra.sizes import Shape, bind_call
+from tf_einsum_grad.execution.operands import read_call
 from tf_einsum_grad.ops import einsum
-from tf_einsum_grad.sizes import Shape, bind_call
 
 __all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dtype"]
 

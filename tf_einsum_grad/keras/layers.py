@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from tf_einsum_grad.equation import ELLIPSIS, expand_ellipses, parse_equation
-from tf_einsum_grad.errors import EquationError
+from tf_einsum_grad.algebra.equation import ELLIPSIS, expand_ellipses, parse_equation
+from tf_einsum_grad.algebra.errors import EquationError
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec, output_shape
-from tf_einsum_grad.path import Optimize, check_optimize
+from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["Einsum", "EinsumDense"]
 

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.errors import OperandError
+from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.keras.backend import output_shape
 from tf_einsum_grad.ops import einsum
-from tf_einsum_grad.path import Optimize
+from tf_einsum_grad.planning.path import Optimize
 
 __all__ = ["EinsumOperation"]
 

@@ -1,0 +1,182 @@
+"""Equations as data, and the adjoint identity for every transposed equation, with NumPy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from tests.corpus import CORPUS, Case, cases
+from tests.reference import Reference, draw, replace
+from tf_einsum_grad.algebra.equation import (
+    Equation,
+    expand_ellipses,
+    gradient_equations,
+    parse_equation,
+    sublists_to_text,
+)
+from tf_einsum_grad.algebra.errors import EquationError, SizeError
+from tf_einsum_grad.algebra.sizes import bind_sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "explicit"),
+    [
+        ("ij,jk->ik", "ij,jk->ik"),
+        ("ij,jk", "ij,jk->ik"),
+        ("ba", "ba->ab"),
+        ("bA", "bA->Ab"),
+        ("ii", "ii->"),
+        ("iij", "iij->j"),
+        ("a,a", "a,a->"),
+        ("", "->"),
+        (",", ",->"),
+        ("->", "->"),
+        ("...", "...->..."),
+        ("b...a", "b...a->...ab"),
+        ("...ij, ...jk", "...ij,...jk->...ik"),
+        ("i...->", "i...->"),
+        (" i\tj\n->\r\x0bj \u00a0i", "ij->ji"),
+        (". . .i->i...", "...i->i..."),
+        ("i->ii", "i->ii"),
+        ("жи,иж", "жи,иж->"),
+    ],
+)
+def test_parse(text, explicit):
+    assert str(parse_equation(text)) == explicit
+
+
+@pytest.mark.parametrize(
+    ("equation", "ranks", "output_rank", "wanted"),
+    [
+        ("...k,kn->...n", (3, 2), None, "abk,kn->abn"),
+        ("...k,kn->...n", (1, 2), None, "k,kn->n"),
+        ("...a,...b->...", (3, 2), None, "cda,db->cd"),
+        ("a...->a", (3,), None, "abc->a"),
+        ("...,...->...", (0, 2), None, ",ab->ab"),
+        ("...,...->...", (1, 2), None, "b,ab->ab"),
+        ("i->...i", (1,), None, "i->i"),
+        ("i->...i", (1,), 2, "i->abi"),
+        ("...i->...i", (2,), 3, "ci->abci"),
+    ],
+)
+def test_expand_ellipses(equation, ranks, output_rank, wanted):
+    assert str(expand_ellipses(parse_equation(equation), ranks, output_rank)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("equation", "ranks", "output_rank"),
+    [("ab->a", (1,), None), ("ab->a", (3,), None), ("a...b->a", (1,), None), ("...->...", (3,), 2)],
+)
+def test_ranks_that_do_not_fit(equation, ranks, output_rank):
+    with pytest.raises(SizeError, match="requires"):
+        expand_ellipses(parse_equation(equation), ranks, output_rank)
+
+
+@pytest.mark.parametrize(
+    ("equation", "gradients"),
+    [
+        ("ijkm,ijkn->imn", ("imn,ijkn->ijkm", "ijkm,imn->ijkn")),
+        ("ii->i", ("i->ii",)),
+        ("ij->i", ("i->ij",)),
+        ("ii", ("->ii",)),
+        ("...k,kn->...n", ("...n,kn->...k", "...k,...n->kn")),
+        ("a,b,c->abc", ("abc,b,c->a", "a,abc,c->b", "a,b,abc->c")),
+        ("", ("->",)),
+    ],
+)
+def test_gradient_equations(equation, gradients):
+    assert gradient_equations(equation) == gradients
+
+
+def test_transposing_twice_changes_nothing():
+    for case in CORPUS:
+        equation = parse_equation(case.equation)
+        for k in range(len(equation.inputs)):
+            assert equation.transpose(k).transpose(k) == equation
+
+
+def check_adjoint_identity(case: Case):
+    """<A v, w> = <v, A* w>: A is the einsum as a map of one operand, A* its transposed equation.
+
+    Ellipses are labels by now, and dimensions of size 1 that broadcast are gone.
+    """
+    shapes, given = case.shapes, dict(case.sizes)
+    extra = given.pop("...", None)
+    equation = expand_ellipses(
+        parse_equation(case.equation),
+        tuple(map(len, shapes)),
+        None if extra is None else len(extra),
+    )
+    if extra:
+        at = parse_equation(case.equation).output.index("...")
+        given |= dict(zip(equation.output[at:], extra, strict=False))
+    binding = bind_sizes(equation, shapes, given)
+    equation, sizes = binding.equation, dict(binding.sizes)
+    rng = np.random.default_rng(0)
+
+    def tensor(subscripts):
+        return draw([sizes[label] for label in subscripts], rng)
+
+    def apply(equation: Equation, operands):
+        return Reference(str(equation), [x.shape for x in operands], sizes).value(operands)
+
+    operands, w = [tensor(subscripts) for subscripts in equation.inputs], tensor(equation.output)
+    for k, subscripts in enumerate(equation.inputs):
+        v = tensor(subscripts)
+        forward = np.vdot(apply(equation, replace(operands, k, v)), w)
+        pulled = apply(equation.transpose(k), replace(operands, k, w))
+        assert pulled.shape == v.shape
+        assert forward == np.vdot(v, pulled), (case, k)
+
+
+def test_the_adjoint_identity_for_every_transposed_equation():
+    for case in CORPUS:
+        check_adjoint_identity(case)
+
+
+@given(cases())
+def test_the_adjoint_identity_for_random_equations(case):
+    check_adjoint_identity(case)
+
+
+@pytest.mark.parametrize(
+    ("sublists", "output", "text"),
+    [
+        ([[0, 1], [1, 2]], [0, 2], "ab,bc->ac"),
+        ([[0, 1], [1, 2]], None, "ab,bc"),
+        ([[7, 3]], None, "ba"),
+        ([[..., 0], [0, 1]], [..., 1], "...a,ab->...b"),
+        ([[], []], [], ",->"),
+        ([(2, 2)], (2,), "aa->a"),
+        ([np.arange(2).tolist()], [np.int64(1)], "ab->b"),
+    ],
+)
+def test_sublists(sublists, output, text):
+    # Letters stand for integers in their order, as in NumPy, so an implicit output is sorted.
+    wanted, got = parse_equation(text), parse_equation(sublists_to_text(sublists, output))
+    order = str.maketrans("ABC", "abc")
+    assert str(got).translate(order) == str(wanted)
+
+
+def test_sublists_with_more_labels_than_letters_keep_their_order():
+    n = 70
+    parsed = parse_equation(sublists_to_text([list(range(n))[::-1]], None))
+    assert parsed.output == parsed.inputs[0][::-1]
+
+
+@pytest.mark.parametrize(
+    ("sublists", "output"),
+    [
+        (["ab"], None),
+        ([[0]], "a"),
+        ([[0.5]], None),
+        ([[-1]], None),
+        ([[True]], None),
+        ([3], None),
+        ([[0]], [None]),
+    ],
+)
+def test_sublists_that_are_none(sublists, output):
+    with pytest.raises(EquationError, match="einsum with sublists requires"):
+        sublists_to_text(sublists, output)

@@ -1,0 +1,206 @@
+import json
+
+import numpy as np
+import pytest
+
+import tf_einsum_grad as teg
+from tf_einsum_grad.explaining.explanation import read_shape
+
+QUESTION = ("ijkm,ijkn->imn", (100, 28, 28, 512), (100, 28, 28, 512))
+
+
+def test_the_question():
+    e = teg.explain(*QUESTION)
+    assert [g.equation for g in e.gradients] == list(teg.gradient_equations(QUESTION[0]))
+    assert e.output_shape == (100, 512, 512)
+    assert e.flops_forward == 2 * 100 * 28 * 28 * 512 * 512
+    assert e.flops_backward == 2 * e.flops_forward
+    roles = {role.label: role.role.split(":")[0] for role in e.roles}
+    assert roles == {"i": "batch", "j": "contracted", "k": "contracted", "m": "free", "n": "free"}
+    assert all(work.permutes == () for g in e.gradients for work in g.work)
+    assert [g.native for g in e.gradients] == [
+        ("permutes 'ijkm' (321.1 MB)",),
+        ("permutes 'ijkn' (321.1 MB)",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "operand", "phrase"),
+    [
+        (
+            "...k,kn->...n",
+            [(8, 128, 512), (512, 512)],
+            1,
+            "materialises the summed ellipsis (1.1 GB)",
+        ),
+        ("bij,bij->bij", [(4, 5, 6)] * 2, 0, "runs 120 products of 1x1 matrices"),
+    ],
+)
+def test_what_native_does_worse(equation, shapes, operand, phrase):
+    e = teg.explain(equation, *shapes)
+    assert e.gradients[operand].native == (phrase,)
+    assert f"Native einsum {phrase} here." in str(e)
+
+
+def test_nothing_is_said_of_native_where_it_does_as_well():
+    first, second = teg.explain("ij,jk->ik", (2, 3), (3, 4)).gradients
+    assert first.native == ()
+    assert second.native == ("permutes 'jk' (96 B)",)  # it computes kj, the cotangent first
+    assert all(
+        g.native == () for g in teg.explain("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)).gradients
+    )
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "words"),
+    [
+        ("ij->i", [(2, 3)], "j was summed out of A alone"),
+        ("ii->i", [(3, 3)], "A was read on a diagonal only"),
+        ("i,i->i", [(3,)] * 2, "nothing is left to sum"),
+        ("ij,jk->ik", [(2, 3), (3, 4)], "multiplied by B and summed over every label"),
+    ],
+)
+def test_derivations_say_what_happened(equation, shapes, words):
+    assert words in teg.explain(equation, *shapes).gradients[0].derivation
+
+
+def test_complex_gradients_conjugate():
+    e = teg.explain("ij,jk->ik", (2, 3), (3, 4), dtype="complex64")
+    assert "multiplied by conj B" in e.gradients[0].derivation
+
+
+def test_three_operands_share_intermediates():
+    e = teg.explain("bqd,bkd,bkv->bqv", *[(8, 1024, 64)] * 3)
+    assert e.path == ((1, 2), (0, 1))
+    assert e.largest_intermediate_bytes == 4 * 8 * 64 * 64
+    assert [len(g.work) for g in e.gradients] == [1, 2, 2]
+    assert e.flops_backward == 2 * e.flops_forward
+
+
+def test_a_size_that_broadcasts_is_out_of_the_gradients_equation():
+    a, b = np.ones((1, 3)), np.ones((2, 3))
+    e = teg.explain("ij,ij->ij", a.shape, b.shape)
+    first, second = e.gradients
+    assert (first.equation, second.equation) == ("ij,ij->j", "j,ij->ij")
+    assert "sums over i" in first.derivation
+    assert "A has size 1 along i, which broadcasts" in first.derivation
+    assert "which broadcasts" not in second.derivation
+    assert [(r.label, r.role) for r in e.roles if r.label == "i"] == [
+        ("i", "free: one operand and the output")
+    ]
+    assert e.expanded == "ij,ij->ij"
+
+
+def test_a_mesh_over_a_size_that_broadcasts():
+    e = teg.explain("bi,bi->bi", (1, 3), (8, 3), mesh={"b": 4})
+    assert [part.reduced for part in e.communication] == [(), ("b",), ()]
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64")])
+def test_dtypes_in_every_form(dtype):
+    assert teg.explain("i", (2,), dtype=dtype).dtype == "float64"
+    assert teg.explain("i", np.ones(2, dtype)).dtype == "float64"
+    assert teg.explain("i", (2,)).dtype == "float32"
+    matrix = np.ones((200, 200), dtype)
+    _, report = teg.einsum_path("ij,jk,kl->il", matrix[:1], matrix, matrix)
+    assert "1.6 kB (float64)" in report
+
+
+def test_hints_choose_the_path_and_are_checked():
+    shapes = [(None, None)] * 3
+    narrow, other = (
+        teg.explain("ij,jk,kl->il", *shapes, size_hints=dict(zip("ijkl", sizes, strict=True))).path
+        for sizes in ((1000, 2, 1000, 2), (2, 1000, 2, 1000))
+    )
+    assert narrow != other
+    with pytest.raises(teg.SizeError, match="size_hints of its own labels, got 'z'"):
+        teg.explain("ij,jk->ik", *shapes[:2], size_hints={"z": 3})
+    with pytest.raises(teg.SizeError, match="integer from 1 on for label 'i', got 'big'"):
+        teg.einsum_path("ij,jk->ik", *shapes[:2], size_hints={"i": "big"})
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("αβ,βγ->αγ", ((2, 3), (3, None))),
+        (",".join(a + b for a, b in zip("abcdefghijklmnop", "bcdefghijklmnopq", strict=True)) + "->aq",
+         ((100, 100),) * 16),
+    ],
+)  # fmt: skip
+def test_text_fits(equation, shapes):
+    assert all(len(line) <= 98 for line in str(teg.explain(equation, *shapes)).splitlines())
+
+
+def test_html_escapes():
+    e = teg.explain("αβ,βγ->αγ", (2, 3), (3, None))
+    assert "Sizes shown as ? are unknown" in str(e)
+    page = e._repr_html_()
+    assert "&gt;" in page and "'->" not in page
+    assert page.count("<table>") == page.count("</table>") == 2
+
+
+def test_a_mesh_says_what_is_sent():
+    e = teg.explain("bk,kn->bn", (64, 512), (512, 512), mesh={"b": 4})
+    assert [part.bytes for part in e.communication] == [0, 0, 4 * 512 * 512]
+    text = str(e)
+    assert "forward: bk,kn->bn sends nothing." in text
+    assert "gradient 1: bk,bn->kn sums over b: an all-reduce of 1.0 MB over 4 devices" in text
+    assert "an all-reduce of 1.0 MB over 4 devices" in e._repr_html_()
+    assert "Communication" not in str(teg.explain("bk,kn->bn", (64, 512), (512, 512)))
+
+
+def test_dictionary_is_json():
+    e = teg.explain(*QUESTION)
+    assert json.loads(json.dumps(e.to_dict()))["gradients"][0]["equation"] == "imn,ijkn->ijkm"
+
+
+@pytest.mark.parametrize("shape", [(2, None), [2, None], np.ones((2, 3)).shape])
+def test_shapes_are_read(shape):
+    assert read_shape(shape) == tuple(shape)
+    assert read_shape(np.ones((2, 3))) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (("ij,jk", (2, 3)), teg.EquationError, "requires 2 operands, got 1"),
+        (("ij", 3), teg.SizeError, "requires a shape to be a sequence of sizes, got 3"),
+        (("ij", (2, -3)), teg.SizeError, r"requires sizes from 0 on, got \(2, -3\)"),
+        (("ij,jk", (2, 3), (4, 5)), teg.SizeError, "label 'j', got 3 in operand 0"),
+        (("...i",), teg.SizeError, "requires shapes to be explained"),
+        (("i1",), teg.EquationError, "labels that are letters, got '1'"),
+    ],
+)
+def test_bad_calls(call, kind, message):
+    with pytest.raises(kind, match=message):
+        teg.explain(*call)
+
+
+def test_an_equation_that_is_none():
+    with pytest.raises(teg.EquationError, match=r"equation of type str.*got list"):
+        teg.einsum_path([0, 1], (2, 3))
+
+
+def test_dtype_is_checked():
+    with pytest.raises(teg.OperandError, match="requires a numeric dtype, got 'string'"):
+        teg.explain("i", (2,), dtype="string")
+
+
+def test_einsum_path_is_numpys():
+    shapes = [(2, 900), (900, 3), (3, 700)]
+    path, report = teg.einsum_path("ij,jk,kl->il", *shapes)
+    assert path == ["einsum_path", (0, 1), (0, 1)]
+    arrays = [np.ones(shape) for shape in shapes]
+    assert np.einsum("ij,jk,kl->il", *arrays, optimize=path).shape == (2, 700)
+    assert "As one sum:            11.3 MFLOP" in report  # 2 * 900 * 3 * 700 * 3 operands
+    assert "ij,jk->ik" in report and "contracted j" in report
+    assert teg.einsum_path("ij,jk,kl->il", *arrays)[0] == path
+    assert teg.einsum_path("ij,jk,kl->il", *arrays, optimize=[(1, 2), (0, 1)])[0][1:] == [
+        (1, 2),
+        (0, 1),
+    ]
+
+
+def test_einsum_path_needs_all_shapes():
+    with pytest.raises(teg.EquationError, match="requires 2 operands, got 1"):
+        teg.einsum_path("ij,jk", (2, 3))

@@ -1,0 +1,237 @@
+"""Which recipe is chosen, and that what the cost model believes is true of it."""
+
+import pytest
+
+from tf_einsum_grad.algebra.equation import Equation, parse_equation
+from tf_einsum_grad.lowering import instructions as do
+from tf_einsum_grad.lowering.binary import einsum_layout, pairwise_lowerings
+from tf_einsum_grad.lowering.lower import lower
+from tf_einsum_grad.lowering.recipe import Contraction, DotDimensions
+
+
+def contraction(text, sizes, dtype="float32", target="graph"):
+    return Contraction(parse_equation(text), tuple(sizes.items()), dtype, target)
+
+
+def sizes_of(text, default=64, **sizes):
+    return {label: sizes.get(label, default) for label in parse_equation(text).labels}
+
+
+def steps(lowering):
+    return [i for part in (*lowering.prepare, lowering.finish) for i in part]
+
+
+@pytest.mark.parametrize(
+    ("text", "kernel"),
+    [
+        ("bij,bij->bij", "multiply"),
+        ("i,j->ij", "multiply"),
+        ("bchw,bchw->bhw", "multiply and sum"),
+        ("ij,jk->ik", "matmul"),
+        ("bij,bkj->bik", "matmul"),
+        ("ij->ji", "permute"),
+        ("ij->i", "sum"),
+        ("ii->i", "diagonal"),
+        ("i->ii", "embed diagonal"),
+        ("i->ij", "broadcast"),
+        ("ijkk->ij", "diagonal + sum"),
+        ("ij->ij", "identity"),
+    ],
+)
+def test_kernels(text, kernel):
+    assert lower(contraction(text, sizes_of(text, 512))).kernel == kernel
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "dtype", "target", "kernel"),
+    [
+        ("bi->bii", 64, "float32", "graph", "set_diag"),
+        ("bi->bii", 4, "float32", "graph", "diag"),  # one op to start
+        ("bi->bii", 64, "float32", "eager", "set_diag"),
+        ("bi->bii", 1000, "float32", "eager", "diag"),  # the zeros would take fresh pages
+        ("i->ii", 3000, "float32", "eager", "set_diag"),  # but one matrix is one thread's
+        ("bi->bii", 64, "float32", "xla", "select"),
+        ("bi->bii", 64, "bool", "graph", "set_diag"),
+        ("ij->iij", 64, "float32", "graph", "segment_sum"),
+        ("ij->iij", 64, "bool", "graph", "select"),
+        ("ij->iij", 46_340, "float32", "graph", "segment_sum"),
+        ("ij->iij", 46_341, "float32", "graph", "select"),  # 2**31 segments are too many
+        ("ij->iji", 64, "float32", "eager", "segment_sum"),
+        ("bii->bi", 64, "float32", "graph", "stride"),
+        ("bii->bi", 64, "float32", "xla", "stride"),
+        ("bii->bi", 64, "float32", "eager", "diag_part"),
+        ("iij->ij", 64, "float32", "graph", "gather"),
+        ("iji->ij", 64, "float32", "eager", "gather"),
+    ],
+)
+def test_diagonals(text, size, dtype, target, kernel):
+    (step,) = steps(lower(contraction(text, sizes_of(text, size), dtype, target)))
+    assert step.kernel == kernel
+
+
+def test_of_equal_axes_neighbours_are_taken():
+    first, second = steps(lower(contraction("i->iii", {"i": 64})))
+    assert (first.first, first.second) == (0, 1) and (second.first, second.second) == (1, 2)
+    assert {first.kernel, second.kernel} == {"set_diag"}
+
+
+@pytest.mark.parametrize("text", ["iji->ij", "ij->iji", "abcab->abc", "abc->abcba"])
+def test_diagonals_permute_nothing(text):
+    """A permute would read all of a tensor whose diagonal is a small part of it."""
+    lowering = lower(contraction(text, sizes_of(text)))
+    assert all(isinstance(step, do.Diagonal | do.EmbedDiagonal) for step in steps(lowering))
+
+
+def test_the_question_permutes_nothing_in_either_direction():
+    question = contraction("ijkm,ijkn->imn", {"i": 100, "j": 28, "k": 28, "m": 512, "n": 512})
+    for c in (question, question.transpose(0), question.transpose(1)):
+        assert not any(isinstance(step, do.Permute) for step in steps(lower(c)))
+        assert lower(c).cost.scratch_bytes == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
+def test_dtypes_that_einsum_accumulates_wrongly_or_not_at_all_go_to_matmul(dtype):
+    assert lower(contraction("ij,jk->ik", sizes_of("ij,jk->ik"), dtype)).kernel == "matmul"
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "compute"),
+    [
+        ("bchw,bchw->bhw", "float16", "float32"),  # products overflow and round before the sum
+        ("ij,jk->ik", "float16", None),  # tf.matmul accumulates in float32 by itself
+        ("abcd->ac", "bfloat16", "float32"),  # two sums: the first would round
+        ("ij->i", "bfloat16", None),
+        ("ij,jk->ik", "int8", "int32"),
+        ("ij,jk->ik", "bool", "int64"),
+        ("ij,jk->ik", "float32", None),
+    ],
+)
+def test_compute_dtype(text, dtype, compute):
+    assert lower(contraction(text, sizes_of(text), dtype)).compute_dtype == compute
+
+
+def test_sums_go_one_run_at_a_time_but_for_xla():
+    sizes = sizes_of("abcd->ac")
+    sums = [s for s in steps(lower(contraction("abcd->ac", sizes))) if isinstance(s, do.Sum)]
+    assert sums == [do.Sum((3,)), do.Sum((1,))]
+    assert steps(lower(contraction("abcd->ac", sizes, target="xla"))) == [do.Sum((1, 3))]
+    assert steps(lower(contraction("abcd->ad", sizes))) == [do.Sum((1, 2))]
+
+
+def test_a_sum_over_both_ends_takes_the_inner_one_first():
+    # One kernel reads (first, last) sums at a tenth of the bandwidth: the gradient of a channel's
+    # scale in NCHW, say.
+    sizes = {"n": 16, "c": 64, "h": 56, "w": 56}
+    assert steps(lower(contraction("nchw->c", sizes))) == [do.Sum((2, 3)), do.Sum((0,))]
+    scale = contraction("nchw,c->nchw", sizes).transpose(1)
+    assert [s for s in steps(lower(scale)) if isinstance(s, do.Sum)] == [do.Sum((2,)), do.Sum((0,))]
+    assert steps(lower(contraction("nchw->c", sizes, target="xla"))) == [do.Sum((0, 2, 3))]
+    # The start of each of many short sums costs more than that.
+    assert steps(lower(contraction("abc->b", {"a": 8192, "b": 64, "c": 2}))) == [do.Sum((0, 2))]
+
+
+def test_many_short_sums_of_products_are_a_matrix_times_a_vector():
+    sizes = {"a": 25600, "b": 8}
+    assert lower(contraction("b,ab->a", sizes)).kernel == "matmul"
+
+
+@pytest.mark.parametrize("text", ["eac,a->ce", "eac,ce->a"])
+def test_xla_would_read_across_rows_what_is_permuted_and_multiplied(text):
+    sizes = {"e": 1024, "a": 4, "c": 512}
+    assert lower(contraction(text, sizes, target="xla")).kernel == "matmul"
+    assert lower(contraction("eac,a->ec", sizes, target="xla")).kernel == "multiply and sum"
+
+
+def test_xla_reads_across_rows_for_nothing_where_they_stay_in_the_cache():
+    def slowdown(a):
+        sizes = {"a": a, "c": 128, "b": 8, "d": 1024}
+        permuted, plain = (
+            lower(contraction(text, sizes, target="xla")).cost.microseconds
+            for text in ("cda,acb->acbd", "acd,acb->acbd")
+        )
+        return permuted / plain
+
+    assert slowdown(2) < 1.5  # a row spans 8 kB
+    assert slowdown(64) > 3
+
+
+def test_xla_permutes_faster():
+    us = {
+        target: lower(
+            contraction("ab->ba", {"a": 2048, "b": 2048}, target=target)
+        ).cost.microseconds
+        for target in ("graph", "xla")
+    }
+    assert us["xla"] < 0.6 * us["graph"]
+
+
+def test_a_product_of_two_large_transposes_is_the_transpose_of_one():
+    plain = lower(contraction("ki,jk->ij", sizes_of("ki,jk->ij", 1024)))
+    assert plain.swap and not plain.combine.transpose_a and not plain.combine.transpose_b
+    assert plain.finish == (do.Permute((1, 0)),)
+    small = lower(contraction("ki,jk->ij", sizes_of("ki,jk->ij", 32)))
+    assert small.combine.transpose_a and small.combine.transpose_b
+
+
+def test_a_large_product_is_not_materialised_to_be_summed():
+    sizes = sizes_of("ij,j->i", 4096)
+    assert lower(contraction("ij,j->i", sizes)).kernel == "matmul"
+    assert lower(contraction("ij,j->i", sizes)).cost.scratch_bytes == 0
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(64, "matmul"), (512, "multiply")])
+def test_small_outer_products_of_a_batch_go_to_matmul(size, kernel):
+    sizes = sizes_of("bi,bj->bij", size, b=64)
+    assert lower(contraction("bi,bj->bij", sizes)).kernel == kernel
+
+
+def test_labels_of_size_1_cost_no_permute():
+    sizes = sizes_of("abc,bd->dac", 64, b=64, a=1)
+    lowered = lower(contraction("cab,bd->dac", sizes))
+    assert not any(isinstance(step, do.Permute) for part in lowered.prepare for step in part)
+
+
+def test_neighbours_move_as_one():
+    sizes = sizes_of("abcd,abe->cdabe", 8)
+    for lowering in pairwise_lowerings(contraction("abcd,abe->cdabe", sizes)):
+        for step in steps(lowering):
+            if isinstance(step, do.Permute):
+                assert len(step.axes) <= 3  # ab, cd, e
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "kernel"),
+    [
+        ("bthd,bshd->bhts", "eager", "einsum"),  # one launch for seven
+        ("bthd,bshd->bhts", "graph", "einsum"),
+        ("bthd,bshd->bhts", "xla", "matmul"),
+        ("bi,bij->bj", "eager", "einsum"),
+        ("bi,bij->bj", "graph", "multiply and sum"),  # TFLite cannot convert it as an einsum (B13)
+    ],
+)
+def test_einsum_where_it_is_fewer_launches_and_converts(text, target, kernel):
+    assert lower(contraction(text, sizes_of(text, 4), target=target)).kernel == kernel
+
+
+def test_roles():
+    roles = DotDimensions.of(parse_equation("bij,bjk->bik"))
+    assert roles == DotDimensions(batch="b", contracted="j", lhs_free="i", rhs_free="k")
+
+
+@pytest.mark.parametrize(
+    ("text", "permuted", "transposed"),
+    [
+        ("ij,jk->ik", [], (False, False)),
+        ("ji,jk->ik", [], (True, False)),
+        ("ij,kj->ik", [], (False, True)),
+        ("ij,jk->ki", ["ki"], (False, False)),
+        ("bthd,bshd->bhts", ["bthd", "bshd"], (False, False)),
+    ],
+)
+def test_what_tensorflows_einsum_permutes(text, permuted, transposed):
+    assert einsum_layout(parse_equation(text)) == (permuted, transposed)
+
+
+def test_a_lowering_is_decided_once():
+    c = contraction("ij,jk->ik", sizes_of("ij,jk->ik"))
+    assert lower(c) is lower(Contraction(Equation(("ij", "jk"), "ik"), c.sizes, c.dtype, c.target))

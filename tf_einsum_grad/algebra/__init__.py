@@ -1,0 +1,1 @@
+"""What an einsum is: equations, sizes, dtypes, roles of labels, errors. Pure."""

@@ -1,0 +1,253 @@
+"""Einsum equations as data, and the one line that the package is about: `Equation.transpose`.
+
+A label is one letter; subscripts are a string of labels; an equation is the subscripts of each
+operand and of the output. Internally there are no special cases: an output label that no input has
+means a broadcast (`i->ij`), and a repeated output label means a diagonal (`i->ii`). With those two
+allowed, equations are closed under transposition, so every gradient is again an equation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import SupportsIndex
+
+from tf_einsum_grad.algebra.errors import EquationError, SizeError
+
+__all__ = [
+    "ELLIPSIS",
+    "Equation",
+    "expand_ellipses",
+    "gradient_equations",
+    "parse_equation",
+    "sublists_to_text",
+]
+
+ELLIPSIS = "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """An explicit einsum equation: the subscripts of every operand, and those of the output.
+
+    Subscripts may hold one `...` as long as ranks are unknown; `expand_ellipses` replaces it.
+
+    Example:
+        >>> str(Equation(("ij", "jk"), "ik").transpose(0))
+        'ik,jk->ij'
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+
+    def __str__(self) -> str:
+        return f"{','.join(self.inputs)}->{self.output}"
+
+    def transpose(self, k: int) -> Equation:
+        """The transpose of the map from operand `k` to the output, the others held fixed.
+
+        einsum is multilinear: with all operands but `A` fixed it is `y[o] = sum_s A[a] B[b]`, where
+        the sum runs over the labels that are not in `o`. The chain rule's `dL/dA[a]` is then
+        `sum dL/dy[o] B[b]` over the labels that are not in `a`: the same einsum, with `a` and `o`
+        in each other's places and the incoming gradient in the slot of `A`.
+        """
+        return Equation((*self.inputs[:k], self.output, *self.inputs[k + 1 :]), self.inputs[k])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label once, in the order of first appearance; ellipses are not labels."""
+        return tuple(dict.fromkeys("".join((*self.inputs, self.output)).replace(ELLIPSIS, "")))
+
+    @property
+    def has_ellipsis(self) -> bool:
+        """Whether any subscripts still hold `...`."""
+        return any(ELLIPSIS in subscripts for subscripts in (*self.inputs, self.output))
+
+
+def parse_equation(text: str) -> Equation:
+    """Reads an equation as `np.einsum` does, and more.
+
+    White space of any kind is ignored, labels are any Unicode letters. Without `->` the output is
+    every label that appears once, sorted, after the ellipsis if there is one.
+
+    Raises:
+        EquationError: what is wrong, and where.
+
+    Example:
+        >>> str(parse_equation("...ij, ...jk"))
+        '...ij,...jk->...ik'
+    """
+    if not isinstance(text, str):
+        raise EquationError(
+            f"einsum requires an equation of type str, or sublists; got {type(text).__name__}"
+        )
+    return _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Equation:
+    compact = "".join(text.split())
+    left, arrow, right = compact.partition("->")
+    if "->" in right:
+        raise EquationError(f"einsum equation {text!r} requires at most one '->', got several")
+    inputs = tuple(left.split(","))
+    for k, subscripts in enumerate(inputs):
+        _check_subscripts(text, subscripts, f"operand {k}")
+    if arrow:
+        if "," in right:
+            raise EquationError(f"einsum equation {text!r} requires one output, got {right!r}")
+        _check_subscripts(text, right, "the output")
+        return Equation(inputs, right)
+    return Equation(inputs, _implicit_output(inputs))
+
+
+def _check_subscripts(text: str, subscripts: str, where: str) -> None:
+    if subscripts.count(ELLIPSIS) > 1:
+        raise EquationError(
+            f"einsum equation {text!r} requires at most one '...' in {where}, got {subscripts!r}"
+        )
+    for character in subscripts.replace(ELLIPSIS, "", 1):
+        if not character.isalpha():
+            hint = "; an ellipsis is three dots" if character == "." else ""
+            raise EquationError(
+                f"einsum equation {text!r} requires labels that are letters, got {character!r} "
+                f"in {where} ({subscripts!r}){hint}"
+            )
+
+
+def _implicit_output(inputs: Sequence[str]) -> str:
+    ellipsis = ELLIPSIS if any(ELLIPSIS in subscripts for subscripts in inputs) else ""
+    labels = "".join(inputs).replace(ELLIPSIS, "")
+    return ellipsis + "".join(sorted(label for label in labels if labels.count(label) == 1))
+
+
+def fresh_labels(used: str) -> Iterator[str]:
+    """Letters that `used` does not hold: ASCII first, then any Unicode letter."""
+    every = itertools.chain(
+        string.ascii_letters, (c for c in map(chr, range(192, 0xD800)) if c.isalpha())
+    )
+    taken = frozenset(used)
+    return (label for label in every if label not in taken)
+
+
+@lru_cache(maxsize=4096)
+def expand_ellipses(
+    equation: Equation, ranks: tuple[int, ...], output_ellipsis_rank: int | None = None
+) -> Equation:
+    """Replaces every `...` by labels, aligned on the right as NumPy broadcasts.
+
+    Args:
+        equation: an explicit equation.
+        ranks: the rank of each operand.
+        output_ellipsis_rank: how many dimensions the output's `...` stands for where no operand
+            has one (`i->...i`); none by default, as in NumPy.
+
+    Raises:
+        SizeError: a rank does not fit its subscripts.
+
+    Example:
+        >>> str(expand_ellipses(parse_equation("...k,kn->...n"), (3, 2)))
+        'abk,kn->abn'
+    """
+    spare = []
+    for k, (subscripts, rank) in enumerate(zip(equation.inputs, ranks, strict=True)):
+        n_labels = len(subscripts.replace(ELLIPSIS, ""))
+        ellipsis = ELLIPSIS in subscripts
+        if rank < n_labels or (rank > n_labels and not ellipsis):
+            raise SizeError(
+                f"einsum {str(equation)!r} requires rank {n_labels}{' or more' * ellipsis} for "
+                f"operand {k} ({subscripts!r}), got rank {rank}"
+            )
+        if ellipsis:
+            spare.append(rank - n_labels)
+    width = max(spare, default=output_ellipsis_rank or 0)
+    if output_ellipsis_rank is not None and output_ellipsis_rank < width:
+        raise SizeError(
+            f"einsum {str(equation)!r} requires a size for each of the {width} dimensions of '...',"
+            f" got {output_ellipsis_rank}"
+        )
+    width = max(width, output_ellipsis_rank or 0)
+    used = "".join((*equation.inputs, equation.output))
+    names = "".join(itertools.islice(fresh_labels(used), width))
+
+    def expand(subscripts: str, rank: int | None) -> str:
+        if ELLIPSIS not in subscripts:
+            return subscripts
+        n = width if rank is None else rank - len(subscripts) + len(ELLIPSIS)
+        return subscripts.replace(ELLIPSIS, names[width - n :])
+
+    return Equation(
+        tuple(expand(s, rank) for s, rank in zip(equation.inputs, ranks, strict=True)),
+        expand(equation.output, None),
+    )
+
+
+def sublists_to_text(sublists: Sequence[Sequence[object]], output: Sequence[object] | None) -> str:
+    """The text of an equation in NumPy's sublist form: `[0, 1], [1, 2]` is `ab,bc`.
+
+    Labels are integers from 0 on; `...` (the object `Ellipsis`) is allowed among them.
+
+    Raises:
+        EquationError: a sublist is not a sequence, or an entry cannot be a label.
+    """
+    named = [(f"operand {k}", sublist) for k, sublist in enumerate(sublists)]
+    if output is not None:
+        named.append(("the output", output))
+    for where, sublist in named:
+        if isinstance(sublist, str) or not isinstance(sublist, Sequence):
+            raise EquationError(
+                f"einsum with sublists requires a list of labels for {where}, got "
+                f"{type(sublist).__name__}"
+            )
+    rows = [[_sublist_label(entry, where) for entry in sublist] for where, sublist in named]
+    # Letters in the integers' own order, so that an implicit output is sorted as NumPy sorts it.
+    integers = sorted({entry for row in rows for entry in row if entry is not None})
+    letters = sorted(itertools.islice(fresh_labels(""), len(integers)))
+    names: dict[int | None, str] = dict(zip(integers, letters, strict=True))
+    names[None] = ELLIPSIS
+    texts = ["".join(names[entry] for entry in row) for row in rows]
+    left = ",".join(texts[: len(sublists)])
+    return left if output is None else f"{left}->{texts[-1]}"
+
+
+def _sublist_label(entry: object, where: str) -> int | None:
+    """An entry of a sublist as an integer, or None for an ellipsis."""
+    if entry is Ellipsis:
+        return None
+    if isinstance(entry, SupportsIndex) and not isinstance(entry, bool):
+        label = entry.__index__()
+        if label >= 0:
+            return label
+    raise EquationError(
+        f"einsum with sublists requires labels that are integers from 0 on, or '...'; got "
+        f"{entry!r} for {where}"
+    )
+
+
+def gradient_equations(equation: str) -> tuple[str, ...]:
+    """The gradient of an einsum with respect to each operand, as einsum equations.
+
+    In equation `k` the incoming gradient stands in the slot of operand `k`; the other slots hold
+    the other operands (conjugated, where they are complex). `einsum` runs each of them; where an
+    output label appears in no input, its size goes into `sizes`.
+
+    Args:
+        equation: any equation that `einsum` takes.
+
+    Returns:
+        One equation for each operand, in their order.
+
+    Raises:
+        EquationError: the equation cannot be read.
+
+    Example:
+        >>> gradient_equations("ijkm,ijkn->imn")
+        ('imn,ijkn->ijkm', 'ijkm,imn->ijkn')
+        >>> gradient_equations("ii->i"), gradient_equations("ij->i")
+        (('i->ii',), ('i->ij',))
+    """
+    parsed = parse_equation(equation)
+    return tuple(str(parsed.transpose(k)) for k in range(len(parsed.inputs)))

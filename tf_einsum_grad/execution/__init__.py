@@ -1,0 +1,1 @@
+"""Runs a plan: operands, run-time checks, kernels, the one custom gradient."""

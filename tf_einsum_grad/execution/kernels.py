@@ -1,0 +1,306 @@
+"""Turns a lowering into a function of tensors; the only place that handles unknown sizes.
+
+Nothing is decided here: each instruction becomes one closure over TensorFlow's raw ops, which in
+eager mode take a third of the time that the wrappers around them take. Sizes are Python integers
+where they are known, and scalar int32 tensors where they are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import Any
+
+import tensorflow as tf
+
+from tf_einsum_grad.lowering.instructions import (
+    Broadcast,
+    Diagonal,
+    EmbedDiagonal,
+    Instruction,
+    MatMul,
+    Multiply,
+    NativeEinsum,
+    Permute,
+    Reshape,
+    Sum,
+)
+from tf_einsum_grad.lowering.recipe import Lowering
+
+__all__ = ["Sizes", "assemble"]
+
+Sizes = Mapping[str, Any]  # label -> int or scalar int32 tensor
+Unary = Callable[[tf.Tensor], tf.Tensor]
+
+_ops = tf.raw_ops
+
+
+def assemble(lowering: Lowering, sizes: Sizes) -> Callable[..., tf.Tensor]:
+    """A function of one or two tensors that follows a recipe.
+
+    Args:
+        lowering: what `lowering.lower` gave.
+        sizes: the size of every label. Where all are integers, a function assembled in eager mode
+            serves every eager call; in a graph it belongs to that graph.
+    """
+    prepare = [
+        [_ASSEMBLE[type(instruction)](instruction, sizes) for instruction in instructions]
+        for instructions in lowering.prepare
+    ]
+    finish = [_ASSEMBLE[type(instruction)](instruction, sizes) for instruction in lowering.finish]
+    if lowering.combine is None:
+        run = _chain(prepare[0] + finish)
+    else:
+        combine = _COMBINE[type(lowering.combine)](lowering.combine)
+        run = _pairwise(prepare[0], prepare[1], combine, lowering.swap, finish)
+    return run if lowering.compute_dtype is None else _cast_around(run, lowering.compute_dtype)
+
+
+def _chain(functions: Sequence[Unary]) -> Unary:
+    def run(x: tf.Tensor) -> tf.Tensor:
+        for function in functions:
+            x = function(x)
+        return x
+
+    return functions[0] if len(functions) == 1 else run
+
+
+def _pairwise(
+    lhs: Sequence[Unary],
+    rhs: Sequence[Unary],
+    combine: Callable[..., tf.Tensor],
+    swap: bool,
+    finish: Sequence[Unary],
+) -> Callable[..., tf.Tensor]:
+    def run(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        for function in lhs:
+            a = function(a)
+        for function in rhs:
+            b = function(b)
+        result = combine(b, a) if swap else combine(a, b)
+        for function in finish:
+            result = function(result)
+        return result
+
+    return run if lhs or rhs or finish or swap else combine
+
+
+def _cast_around(run: Callable[..., tf.Tensor], compute: str) -> Callable[..., tf.Tensor]:
+    compute_dtype = tf.as_dtype(compute)
+
+    def cast_run(*operands: tf.Tensor) -> tf.Tensor:
+        wide = [_ops.Cast(x=x, DstT=compute_dtype) for x in operands]
+        return _ops.Cast(x=run(*wide), DstT=operands[0].dtype)
+
+    return cast_run
+
+
+def product(factors: Sequence[Any]) -> Any:
+    """The product of sizes; an integer if all are."""
+    known = math.prod(f for f in factors if isinstance(f, int))
+    unknown = [f for f in factors if not isinstance(f, int)]
+    if not unknown:
+        return known
+    rest = reduce(tf.multiply, unknown)
+    return rest if known == 1 else rest * known
+
+
+def _dims(groups: Sequence[str], sizes: Sizes) -> list[Any]:
+    return [product([sizes[label] for label in group]) for group in groups]
+
+
+def _vector(numbers: Sequence[Any]) -> Any:
+    """Shapes, axes and the like: made once in eager mode, constants of the graph in graphs."""
+    if tf.executing_eagerly():
+        return _eager_vector(tuple(numbers))
+    if not numbers:
+        return tf.constant([], tf.int32)
+    return [int(n) if isinstance(n, int) else n for n in numbers]
+
+
+@lru_cache(maxsize=4096)
+def _eager_vector(numbers: tuple[int, ...]) -> tf.Tensor:
+    dtype = tf.int64 if max(numbers, default=0) >= 2**31 else tf.int32
+    with tf.device("CPU:0"):
+        return tf.constant(numbers, dtype)
+
+
+def _shape(dims: Sequence[Any]) -> Any:
+    """A shape; a single unknown dimension is left to TensorFlow where that is unambiguous."""
+    unknown = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int)]
+    if len(unknown) == 1 and all(dims[axis] for axis in range(len(dims)) if axis not in unknown):
+        dims = [-1 if axis in unknown else dim for axis, dim in enumerate(dims)]
+    return _vector(dims)
+
+
+def _permute(instruction: Permute, sizes: Sizes) -> Unary:
+    axes = _vector(instruction.axes)
+    return lambda x: _ops.Transpose(x=x, perm=axes)
+
+
+def _reshape(instruction: Reshape, sizes: Sizes) -> Unary:
+    shape = _shape(_dims(instruction.groups, sizes))
+    return lambda x: _ops.Reshape(tensor=x, shape=shape)
+
+
+def _broadcast(instruction: Broadcast, sizes: Sizes) -> Unary:
+    shape = _vector(_dims(instruction.groups, sizes))
+    return lambda x: _ops.BroadcastTo(input=x, shape=shape)
+
+
+def _sum(instruction: Sum, sizes: Sizes) -> Unary:
+    axes = _vector(instruction.axes)
+    return lambda x: _ops.Sum(input=x, axis=axes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A diagonal as rows: of all rows of the larger tensor, which ones it has.
+
+    The larger tensor is (before, n, between, n, after), the smaller (before, n, between, after).
+    Merged so, they have fewer dimensions than the 6 to 8 that kernels take.
+    """
+
+    before: Any
+    n: Any
+    between: Any
+    after: Any
+
+    @classmethod
+    def of(cls, instruction: Diagonal | EmbedDiagonal, sizes: Sizes) -> _Rows:
+        dims = _dims(instruction.groups, sizes)
+        first, second = instruction.first, instruction.second
+        parts = dims[:first], [dims[first]], dims[first + 1 : second], dims[second:]
+        return cls(*map(product, parts))
+
+    @property
+    def n_small(self) -> Any:
+        return product([self.before, self.n, self.between])
+
+    @property
+    def n_large(self) -> Any:
+        return product([self.before, self.n, self.between, self.n])
+
+    def find(self) -> tf.Tensor:
+        """Row r of the smaller tensor, (b, i, j), is row (b, i, j, i) = r n + i of the larger."""
+        many = isinstance(self.n_large, int) and self.n_large >= 2**31
+        dtype = tf.int64 if many else tf.int32
+        rows = tf.range(self.n_small, dtype=dtype)
+        n, between = (tf.cast(size, dtype) for size in (self.n, self.between))
+        return rows * n + rows // between % n
+
+
+def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
+    rows, shape = _Rows.of(instruction, sizes), _shape(_dims(instruction.groups, sizes))
+    if instruction.kernel == "diag_part":
+        return lambda x: _ops.MatrixDiagPart(input=x)
+    if instruction.kernel == "stride":
+        # Every (n + 1)-th element of the last two axes as one.
+        matrices = _shape([rows.before, product([rows.n, rows.n])])
+        index = (slice(None), slice(None, None, rows.n + 1))
+        return lambda x: _ops.Reshape(
+            tensor=_ops.Reshape(tensor=x, shape=matrices)[index], shape=shape
+        )
+    flat = _shape([rows.n_large, rows.after])
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        found = _ops.GatherV2(
+            params=_ops.Reshape(tensor=x, shape=flat), indices=rows.find(), axis=0
+        )
+        return _ops.Reshape(tensor=found, shape=shape)
+
+    return run
+
+
+def _embed_diagonal(instruction: EmbedDiagonal, sizes: Sizes) -> Unary:
+    rows, dims = _Rows.of(instruction, sizes), _dims(instruction.groups, sizes)
+    dims.insert(instruction.second, rows.n)
+    return _EMBED[instruction.kernel](rows, dims)
+
+
+def _embed_by_diag(rows: _Rows, dims: list[Any]) -> Unary:
+    return lambda x: _ops.MatrixDiag(diagonal=x)
+
+
+def _embed_by_set_diag(rows: _Rows, dims: list[Any]) -> Unary:
+    shape = _vector(dims)
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        zeros = _ops.Fill(dims=shape, value=tf.zeros([], x.dtype))
+        return _ops.MatrixSetDiag(input=zeros, diagonal=x)
+
+    return run
+
+
+def _embed_by_segment_sum(rows: _Rows, dims: list[Any]) -> Unary:
+    shape, flat = _shape(dims), _shape([rows.n_small, rows.after])
+    return lambda x: _ops.Reshape(
+        tensor=_ops.UnsortedSegmentSum(
+            data=_ops.Reshape(tensor=x, shape=flat),
+            segment_ids=rows.find(),
+            num_segments=rows.n_large,
+        ),
+        shape=shape,
+    )
+
+
+def _embed_by_select(rows: _Rows, dims: list[Any]) -> Unary:
+    shape, column = _shape(dims), _shape([rows.before, rows.n, rows.between, 1, rows.after])
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        index = tf.range(rows.n)
+        equal = tf.equal(index[:, tf.newaxis, tf.newaxis, tf.newaxis], index[:, tf.newaxis])
+        values = _ops.Reshape(tensor=x, shape=column)
+        zero = tf.zeros([], x.dtype)
+        return _ops.Reshape(tensor=_ops.SelectV2(condition=equal, t=values, e=zero), shape=shape)
+
+    return run
+
+
+_EMBED: dict[str, Callable[[_Rows, list[Any]], Unary]] = {
+    "set_diag": _embed_by_set_diag,
+    "diag": _embed_by_diag,
+    "segment_sum": _embed_by_segment_sum,
+    "select": _embed_by_select,
+}
+
+
+def _matmul(instruction: MatMul) -> Callable[..., tf.Tensor]:
+    flip_a, flip_b = instruction.transpose_a, instruction.transpose_b
+    if not instruction.batched:
+        return lambda a, b: _ops.MatMul(a=a, b=b, transpose_a=flip_a, transpose_b=flip_b)
+
+    def run(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        # The batched op only knows the conjugate transpose.
+        if a.dtype.is_complex:
+            a = tf.math.conj(a) if flip_a else a
+            b = tf.math.conj(b) if flip_b else b
+        return _ops.BatchMatMulV2(x=a, y=b, adj_x=flip_a, adj_y=flip_b)
+
+    return run
+
+
+def _multiply(instruction: Multiply) -> Callable[..., tf.Tensor]:
+    return lambda a, b: _ops.Mul(x=a, y=b)
+
+
+def _native_einsum(instruction: NativeEinsum) -> Callable[..., tf.Tensor]:
+    equation = instruction.equation
+    return lambda a, b: _ops.Einsum(inputs=[a, b], equation=equation)
+
+
+_ASSEMBLE: dict[type[Instruction], Callable[..., Unary]] = {
+    Permute: _permute,
+    Reshape: _reshape,
+    Broadcast: _broadcast,
+    Sum: _sum,
+    Diagonal: _diagonal,
+    EmbedDiagonal: _embed_diagonal,
+}
+_COMBINE: dict[type[Instruction], Callable[..., Callable[..., tf.Tensor]]] = {
+    MatMul: _matmul,
+    Multiply: _multiply,
+    NativeEinsum: _native_einsum,
+}

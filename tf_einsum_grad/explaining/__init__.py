@@ -1,0 +1,1 @@
+"""Any equation's gradients, plan, cost and sharding, as text, HTML and pictures. Pure."""

@@ -1,0 +1,61 @@
+"""What TensorFlow's own einsum would do, as far as it is worse: a model of it, for `explain`.
+
+Read from `tensorflow/python/ops/linalg_grad.py` (`_EinsumGrad`) and the Einsum kernel, 2.16 to
+2.21: the gradient with respect to one operand contracts the cotangent, always first, with the
+other operand; the kernel permutes whatever is not (batch, free, contracted) in the order in which
+labels appear; broadcast ellipsis dimensions are kept in the gradient and summed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.lowering.binary import einsum_layout
+from tf_einsum_grad.lowering.cost import extent, itemsize
+
+__all__ = ["native_gradient_drawbacks"]
+
+
+def native_gradient_drawbacks(
+    equation: Equation, k: int, ellipsis: str, sizes: Mapping[str, Size], dtype: str
+) -> tuple[tuple[str, int], ...]:
+    """What native does worse in the gradient with respect to operand `k` of one or two.
+
+    Args:
+        equation: with ellipses expanded.
+        k: the operand.
+        ellipsis: the labels that `...` stands for.
+        sizes: each label with its size.
+        dtype: of the operands.
+
+    Returns:
+        Pairs of a phrase and the bytes it is about.
+    """
+    if len(equation.inputs) != 2:
+        return ()
+    subscripts, other = equation.inputs[k], equation.inputs[1 - k]
+    item = itemsize(dtype)
+    kept = "".join(x for x in ellipsis if x in equation.output and x not in subscripts)
+    if kept:
+        size = item * extent(dict.fromkeys(kept + subscripts), sizes)
+        return (("materialises the summed ellipsis", size),)
+    dot = Equation((equation.output, other), subscripts)
+    if not _is_plain(dot):
+        return ()
+    if all(label in equation.output and label in other for label in subscripts):
+        batch = extent(subscripts, sizes)
+        if len(subscripts) == len(other) == len(equation.output):
+            return ((f"runs {batch:,} products of 1x1 matrices", 0),)
+    moved = [term for term in einsum_layout(dot)[0] if extent(term, sizes) > 1]
+    total = 2 * item * sum(extent(term, sizes) for term in moved)
+    return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()
+
+
+def _is_plain(dot: Equation) -> bool:
+    lhs, rhs = dot.inputs
+    terms = (lhs, rhs, dot.output)
+    return all(len(set(term)) == len(term) for term in terms) and all(
+        sum(label in term for term in terms) >= 2 for label in dot.labels
+    )

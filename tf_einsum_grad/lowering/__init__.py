@@ -1,0 +1,1 @@
+"""One contraction of one or two operands becomes kernels, and what they cost on a machine. Pure."""

@@ -1,0 +1,232 @@
+"""An einsum of any number of operands -> a sequence of contractions of one or two.
+
+Each step is differentiated by itself, and the tape links them, so intermediates are shared between
+forward and backward. A pairwise step costs as many FLOPs forward as in each of its two gradients
+(the three are the same sum over the same labels, with a different label set kept), so the path that
+needs the fewest forward needs the fewest altogether. What FLOPs do not tell is which kernels run:
+of similar paths the one that the cost model likes best is taken, and each intermediate's labels
+stand in the order that it likes best, with the gradients and the next step in view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tf_einsum_grad.algebra.equation import Equation, fresh_labels
+from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.lowering.cost import extent
+from tf_einsum_grad.lowering.lower import lower
+from tf_einsum_grad.lowering.recipe import Contraction, DotDimensions
+from tf_einsum_grad.planning.path import Optimize, Path, find_path, hashable_optimize, similar_paths
+
+__all__ = ["Plan", "Step", "make_plan"]
+
+
+# Below this share of its cost another path beats that with the fewest FLOPs: the model is no finer.
+_TIE = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One contraction of a plan.
+
+    Attributes:
+        operands: what is contracted: the einsum's operands are numbered from 0, and the result of
+            each step takes the next number.
+        equation: in the einsum's own labels.
+        contraction: the same with labels renamed in order of appearance, so that steps that do the
+            same share one lowering.
+    """
+
+    operands: tuple[int, ...]
+    equation: Equation
+    contraction: Contraction
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An einsum as steps; the last one's result is the einsum's."""
+
+    equation: Equation
+    sizes: tuple[tuple[str, Size], ...]
+    path: Path
+    steps: tuple[Step, ...]
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the forward pass."""
+        return sum(lower(step.contraction).cost.flops for step in self.steps)
+
+    @property
+    def largest_intermediate(self) -> int:
+        """Elements of the largest tensor between two steps; 0 if there is none."""
+        sizes = dict(self.sizes)
+        return max((extent(step.equation.output, sizes) for step in self.steps[:-1]), default=0)
+
+
+def make_plan(
+    equation: Equation,
+    sizes: tuple[tuple[str, Size], ...],
+    dtype: str,
+    optimize: Optimize = "auto",
+    hints: tuple[tuple[str, int], ...] = (),
+    target: str = "graph",
+) -> Plan:
+    """Plans an einsum.
+
+    Args:
+        equation: explicit and without ellipses.
+        sizes: each label with its size, None where unknown.
+        dtype: of every operand.
+        optimize: as for `einsum`.
+        hints: sizes to plan with where they are unknown.
+        target: "eager", "graph" or "xla".
+
+    Raises:
+        PathError: `optimize` is no path for this equation.
+        SizeError: a hint is for a label of another equation, or no size.
+    """
+    guesses = _check_hints(equation, hints)
+    likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
+    terms = tuple(term for _, term in _Planner(equation, likely, dtype, target).terms)
+    reduced = Equation(terms, equation.output)
+    key = hashable_optimize(optimize)
+    path = find_path(reduced, likely, optimize if key is None else key)
+    paths = similar_paths(reduced, likely, path) if key == "auto" else [path]
+    if len(paths) > 1:
+        weights = {p: _Planner(equation, likely, dtype, target).weigh(p) for p in paths}
+        weights[path] *= _TIE
+        path = min(paths, key=lambda p: weights[p])
+    return Plan(equation, sizes, path, _Planner(equation, dict(sizes), dtype, target).follow(path))
+
+
+def _cost_both_ways(contraction: Contraction) -> float:
+    transposes = (contraction.transpose(k) for k in range(len(contraction.equation.inputs)))
+    return sum(lower(c).cost.microseconds for c in (contraction, *transposes))
+
+
+def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    for label, size in hints:
+        if label not in equation.labels:
+            raise SizeError(
+                f"einsum {str(equation)!r} requires size_hints of its own labels, got {label!r}"
+            )
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise SizeError(
+                f"einsum {str(equation)!r} requires a size hint that is an integer from 1 on for "
+                f"label {label!r}, got {size!r}"
+            )
+    return dict(hints)
+
+
+class _Planner:
+    """Writes the steps of a plan; `terms` is what is still to be contracted."""
+
+    def __init__(
+        self, equation: Equation, sizes: Mapping[str, Size], dtype: str, target: str
+    ) -> None:
+        self.equation = equation
+        self.sizes = sizes
+        self.dtype = dtype
+        self.target = target
+        self.terms: list[tuple[int, str]] = []
+        self.steps: list[Step] = []
+        self.next_number = len(equation.inputs)
+        # In how many terms, and in the output, each label still stands.
+        self.uses: dict[str, int] = {}
+        for subscripts in (*equation.inputs, equation.output):
+            for label in dict.fromkeys(subscripts):
+                self.uses[label] = self.uses.get(label, 0) + 1
+        for k, subscripts in enumerate(equation.inputs):
+            self._reduce(k, subscripts)
+
+    def follow(self, path: Path) -> tuple[Step, ...]:
+        """The steps of a path, which is for what `terms` are at the start."""
+        for positions in path:
+            self._contract(positions)
+        self._finish()
+        return tuple(self.steps)
+
+    def weigh(self, path: Path) -> float:
+        """What a path costs, with all gradients."""
+        return sum(_cost_both_ways(step.contraction) for step in self.follow(path))
+
+    def _reduce(self, number: int, subscripts: str) -> None:
+        """Takes up an operand, without its repeated labels and those that nothing else has."""
+        kept = "".join(x for x in dict.fromkeys(subscripts) if self.uses[x] > 1)
+        if kept != subscripts and len(self.equation.inputs) > 1:
+            number = self._step((number,), Equation((subscripts,), kept))
+            subscripts = kept
+        self.terms.append((number, subscripts))
+
+    def _contract(self, positions: Sequence[int]) -> None:
+        """Contracts the terms at `positions`, two at a time, and puts the result last."""
+        chosen = [self.terms[p] for p in positions]
+        for p in sorted(positions, reverse=True):
+            del self.terms[p]
+        number, lhs = chosen[0]
+        for other, rhs in chosen[1:]:
+            for label in set(lhs) & set(rhs):
+                self.uses[label] -= 1
+            kept = [x for x in dict.fromkeys(lhs + rhs) if self.uses[x] > 1]
+            output = self._order(lhs, rhs, kept)
+            number = self._step((number, other), Equation((lhs, rhs), output))
+            lhs = output
+        self.terms.append((number, lhs))
+
+    def _finish(self) -> None:
+        """Brings what is left into the output's form."""
+        ((number, subscripts),) = self.terms
+        if subscripts != self.equation.output or not self.steps:
+            self._step((number,), Equation((subscripts,), self.equation.output))
+
+    def _step(self, operands: tuple[int, ...], equation: Equation) -> int:
+        self.steps.append(Step(operands, equation, self._contraction(equation)))
+        self.next_number += 1
+        return self.next_number - 1
+
+    def _contraction(self, equation: Equation) -> Contraction:
+        renamed = _rename(equation)
+        sizes = zip(renamed.labels, (self.sizes[x] for x in equation.labels), strict=True)
+        return Contraction(renamed, tuple(sizes), self.dtype, self.target)
+
+    def _order(self, lhs: str, rhs: str, kept: list[str]) -> str:
+        """The order of a result's labels: the output's at the end, else whichever costs least.
+
+        Costs are those of the step, of its two gradients, and of the step that takes the result
+        next where that is plain: the first remaining term that shares a label.
+        """
+        final = "".join(x for x in dict.fromkeys(self.equation.output) if x in kept)
+        if not self.terms and len(final) == len(kept):
+            return final
+        roles = DotDimensions.of(Equation((lhs, rhs), "".join(kept)))
+        candidates = [
+            roles.batch + roles.lhs_free + roles.rhs_free,
+            roles.batch + roles.rhs_free + roles.lhs_free,
+        ]
+        # In the order of the output, of an operand, or of what the result is contracted with next.
+        following = [term for _, term in self.terms] if len(self.terms) == 1 else []
+        for first in (final, lhs, rhs, *following):
+            candidates.append("".join(x for x in dict.fromkeys([*first, *kept]) if x in kept))
+        return min(dict.fromkeys(candidates), key=lambda output: self._cost(lhs, rhs, output))
+
+    def _cost(self, lhs: str, rhs: str, output: str) -> float:
+        cost = _cost_both_ways(self._contraction(Equation((lhs, rhs), output)))
+        if len(self.terms) == 1:
+            ((_, other),) = self.terms
+            kept = "".join(x for x in dict.fromkeys(self.equation.output) if x in output + other)
+            cost += _cost_both_ways(self._contraction(Equation((output, other), kept)))
+        return cost
+
+
+@lru_cache(maxsize=4096)
+def _rename(equation: Equation) -> Equation:
+    """The same equation with labels named in order of first appearance."""
+    table = str.maketrans(dict(zip(equation.labels, fresh_labels(""), strict=False)))
+    return Equation(
+        tuple(subscripts.translate(table) for subscripts in equation.inputs),
+        equation.output.translate(table),
+    )
