@@ -22,7 +22,6 @@ import tensorflow as tf
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from tests.gradcheck import cases  # noqa: E402
-
 from tf_einsum_grad.gradcheck import check_gradients  # noqa: E402
 
 COLUMNS = ("ours", "tf.test", "torch fast", "torch slow", "jax")
