@@ -28,9 +28,9 @@ def _texts(ax):
 
 def test_roles():
     roles = label_roles(parse_equation("bijz,bjk->bik"))
-    assert roles == {"b": "batch", "i": "free", "j": "contracted", "z": "summed", "k": "free"}
+    assert roles == {"b": "batch", "i": "free", "j": "contracting", "z": "summed", "k": "free"}
     assert label_roles(parse_equation("i->ij"))["j"] == "broadcast"
-    assert set(COLORS) == {"batch", "contracted", "free", "summed", "broadcast"}
+    assert set(COLORS) == {"batch", "contracting", "free", "summed", "broadcast"}
 
 
 @pytest.mark.parametrize(

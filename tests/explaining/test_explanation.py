@@ -16,7 +16,7 @@ def test_the_question():
     assert e.flops_forward == 2 * 100 * 28 * 28 * 512 * 512
     assert e.flops_backward == 2 * e.flops_forward
     roles = {role.label: role.role.split(":")[0] for role in e.roles}
-    assert roles == {"i": "batch", "j": "contracted", "k": "contracted", "m": "free", "n": "free"}
+    assert roles == {"i": "batch", "j": "contracting", "k": "contracting", "m": "free", "n": "free"}
     assert all(work.permutes == () for g in e.gradients for work in g.work)
     assert [g.native for g in e.gradients] == [
         ("permutes 'ijkm' (321.1 MB)",),
@@ -193,7 +193,7 @@ def test_einsum_path_is_numpys():
     arrays = [np.ones(shape) for shape in shapes]
     assert np.einsum("ij,jk,kl->il", *arrays, optimize=path).shape == (2, 700)
     assert "As one sum:            11.3 MFLOP" in report  # 2 * 900 * 3 * 700 * 3 operands
-    assert "ij,jk->ik" in report and "contracted j" in report
+    assert "ij,jk->ik" in report and "contracting j" in report
     assert teg.einsum_path("ij,jk,kl->il", *arrays)[0] == path
     assert teg.einsum_path("ij,jk,kl->il", *arrays, optimize=[(1, 2), (0, 1)])[0][1:] == [
         (1, 2),

@@ -215,7 +215,7 @@ def test_einsum_where_it_is_fewer_launches_and_converts(text, target, kernel):
 
 def test_roles():
     roles = DotDimensions.of(parse_equation("bij,bjk->bik"))
-    assert roles == DotDimensions(batch="b", contracted="j", lhs_free="i", rhs_free="k")
+    assert roles == DotDimensions(batch="b", contracting="j", lhs_free="i", rhs_free="k")
 
 
 @pytest.mark.parametrize(

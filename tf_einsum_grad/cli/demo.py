@@ -16,11 +16,11 @@ from rich.table import Table
 
 from tf_einsum_grad.algebra.equation import expand_ellipses, parse_equation
 from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import show_shape
 from tf_einsum_grad.cli.main import start_tensorflow
 from tf_einsum_grad.explaining.explanation import explain
 from tf_einsum_grad.explaining.render import operand_name, show_bytes
-from tf_einsum_grad.lowering.cost import extent
 
 if TYPE_CHECKING:
     from tf_einsum_grad.benchmark.workers import Worker
@@ -132,7 +132,7 @@ def _fit_memory(equation: str, shapes: Shapes) -> Shapes:
             sizes[label] = max(sizes.get(label, 1), size)
     limit = _available_memory()
     while (
-        4 * _WORKING_SET * sum(extent(t, sizes) for t in (*expanded.inputs, expanded.output))
+        4 * _WORKING_SET * sum(num_elements(t, sizes) for t in (*expanded.inputs, expanded.output))
         > limit
     ):
         label = max(sorted(sizes), key=lambda label: sizes[label])

@@ -21,7 +21,7 @@ __all__ = ["COLORS", "draw_equation", "draw_plan", "draw_swap", "label_roles"]
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
 COLORS = {
     "batch": "#0072B2",
-    "contracted": "#D55E00",
+    "contracting": "#D55E00",
     "free": "#009E73",
     "summed": "#CC79A7",
     "broadcast": "#B58900",
@@ -30,11 +30,11 @@ _INK, _PAPER, _HOLE = "#22313F", "#F2F4F7", "#FFF3C4"
 
 
 def label_roles(equation: Equation) -> dict[str, str]:
-    """The role of each label: batch, contracted, free, summed or broadcast.
+    """The role of each label: batch, contracting, free, summed or broadcast.
 
     Example:
         >>> label_roles(parse_equation("bij,bjk->bi"))
-        {'b': 'batch', 'i': 'free', 'j': 'contracted', 'k': 'summed'}
+        {'b': 'batch', 'i': 'free', 'j': 'contracting', 'k': 'summed'}
     """
     roles = {}
     for label in equation.labels:
@@ -42,7 +42,7 @@ def label_roles(equation: Equation) -> dict[str, str]:
         roles[label] = (
             "broadcast"
             if not uses
-            else ("batch" if kept else "contracted")
+            else ("batch" if kept else "contracting")
             if uses > 1
             else ("free" if kept else "summed")
         )

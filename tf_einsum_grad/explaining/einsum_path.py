@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tf_einsum_grad.algebra.dtypes import itemsize
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.explaining.explanation import read_dtype, read_shape
 from tf_einsum_grad.explaining.render import show_bytes, show_flops
-from tf_einsum_grad.lowering.cost import extent, itemsize
 from tf_einsum_grad.lowering.recipe import DotDimensions
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan, Step, make_plan
@@ -55,7 +56,7 @@ def einsum_path(
 def _report(equation: str, plan: Plan, dtype: str) -> str:
     largest = show_bytes(itemsize(dtype) * plan.largest_intermediate)
     sizes = dict(plan.sizes)
-    naive = extent(plan.equation.labels, sizes) * max(len(plan.equation.inputs), 1)
+    naive = num_elements(plan.equation.labels, sizes) * max(len(plan.equation.inputs), 1)
     lines = [
         f"  Equation:              {equation}",
         f"  As one sum:            {show_flops(naive)}",
@@ -76,6 +77,6 @@ def _roles(step: Step) -> str:
     if len(step.operands) == 1:
         return "one operand"
     roles = DotDimensions.of(step.equation)
-    named = (("batch", roles.batch), ("contracted", roles.contracted), ("free", roles.lhs_free))
+    named = (("batch", roles.batch), ("contracting", roles.contracting), ("free", roles.lhs_free))
     rest = (("free", roles.rhs_free),)
     return ", ".join(f"{name} {labels}" for name, labels in (*named, *rest) if labels)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tf_einsum_grad.algebra.dtypes import DTYPES, dtype_name
+from tf_einsum_grad.algebra.dtypes import DTYPES, dtype_name, itemsize
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.errors import OperandError, SizeError
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import Binding, Shape, Size, bind_call
 from tf_einsum_grad.explaining import render
 from tf_einsum_grad.explaining.native import native_gradient_drawbacks
 from tf_einsum_grad.explaining.sharding import Communication, communication
-from tf_einsum_grad.lowering.cost import extent, itemsize
 from tf_einsum_grad.lowering.instructions import Permute
 from tf_einsum_grad.lowering.lower import lower
 from tf_einsum_grad.lowering.recipe import Contraction, Lowering
@@ -219,7 +219,7 @@ def _roles(equation: Equation, sizes: Mapping[str, Size]) -> tuple[Role, ...]:
         elif len(holders) == 1:
             role = "free: one operand and the output" if kept else "summed: one operand only"
         else:
-            role = "batch: operands and output" if kept else "contracted: summed over a product"
+            role = "batch: operands and output" if kept else "contracting: summed over a product"
         places = [render.operand_name(k) for k in holders] + ["Y"] * kept
         role += ", on a diagonal" * repeated
         roles.append(Role(label, sizes[label], role, tuple(places)))
@@ -236,7 +236,7 @@ def _work(
         permutes=_permutes(lowering),
         flops=lowering.cost.flops,
         bytes_moved=lowering.cost.bytes_moved,
-        result_bytes=extent(equation.output, sizes) * itemsize(dtype),
+        result_bytes=num_elements(equation.output, sizes) * itemsize(dtype),
         scratch_bytes=lowering.cost.scratch_bytes,
     )
 

@@ -2,7 +2,7 @@
 
 Read from `tensorflow/python/ops/linalg_grad.py` (`_EinsumGrad`) and the Einsum kernel, 2.16 to
 2.21: the gradient with respect to one operand contracts the cotangent, always first, with the
-other operand; the kernel permutes whatever is not (batch, free, contracted) in the order in which
+other operand; the kernel permutes whatever is not (batch, free, contracting) in the order in which
 labels appear; broadcast ellipsis dimensions are kept in the gradient and summed afterwards.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.lowering.binary import einsum_layout
-from tf_einsum_grad.lowering.cost import extent, itemsize
 
 __all__ = ["native_gradient_drawbacks"]
 
@@ -39,17 +40,17 @@ def native_gradient_drawbacks(
     item = itemsize(dtype)
     kept = "".join(x for x in ellipsis if x in equation.output and x not in subscripts)
     if kept:
-        size = item * extent(dict.fromkeys(kept + subscripts), sizes)
+        size = item * num_elements(dict.fromkeys(kept + subscripts), sizes)
         return (("materialises the summed ellipsis", size),)
     dot = Equation((equation.output, other), subscripts)
     if not _is_plain(dot):
         return ()
     if all(label in equation.output and label in other for label in subscripts):
-        batch = extent(subscripts, sizes)
+        batch = num_elements(subscripts, sizes)
         if len(subscripts) == len(other) == len(equation.output):
             return ((f"runs {batch:,} products of 1x1 matrices", 0),)
-    moved = [term for term in einsum_layout(dot)[0] if extent(term, sizes) > 1]
-    total = 2 * item * sum(extent(term, sizes) for term in moved)
+    moved = [term for term in einsum_layout(dot)[0] if num_elements(term, sizes) > 1]
+    total = 2 * item * sum(num_elements(term, sizes) for term in moved)
     return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()
 
 

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 from tf_einsum_grad.algebra.sizes import show_shape
-from tf_einsum_grad.lowering.cost import UNKNOWN_SIZE
 
 if TYPE_CHECKING:
     from tf_einsum_grad.explaining.explanation import Explanation, Gradient, Work

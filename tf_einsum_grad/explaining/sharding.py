@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import EquationError, SizeError
-from tf_einsum_grad.lowering.cost import itemsize
 
 __all__ = ["Communication", "communication"]
 

@@ -5,7 +5,7 @@ every term become one *group*. Then three kinds of kernel compete:
 
     multiply           nothing is contracted: one elementwise product (or a matmul of vectors)
     multiply and sum   one operand has no free label: a product as large as the other, summed
-    matmul, einsum     the general case: each operand as (batch, free, contracted), either of the
+    matmul, einsum     the general case: each operand as (batch, free, contracting), either of the
                        last two first, and either operand first
 
 A matrix product needs the groups of one role side by side, and in the same order wherever the role
@@ -20,14 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tf_einsum_grad.algebra.dtypes import compute_dtype
+from tf_einsum_grad.algebra.dtypes import compute_dtype, is_differentiable, itemsize
 from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.lowering.cost import (
     Cost,
     across_rows_us,
-    extent,
-    itemsize,
     matmul_us,
     permute_us,
     runs_us,
@@ -51,14 +50,12 @@ __all__ = ["einsum_layout", "pairwise_lowerings"]
 _EINSUM_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # The op's own permutes cost more than Transpose: `bhts,bshd->bthd` of (8,8,256,256) 3.8 ms to 2.7.
 _EINSUM_PERMUTE_FACTOR = 1.5
-# Others have no kernel, or one that accumulates in float16.
-_EINSUM_DTYPES = ("float32", "float64", "complex64", "complex128")
 
 
 def pairwise_lowerings(contraction: Contraction) -> Iterator[Lowering]:
     """Every candidate recipe for a contraction of two operands."""
     dot = _GroupedDot.of(contraction)
-    if not dot.groups.contracted:
+    if not dot.groups.contracting:
         yield from _multiplies(dot)
         if dot.groups.lhs_free and dot.groups.rhs_free and contraction.target != "xla":
             yield from _matmuls(dot)
@@ -92,8 +89,8 @@ class _GroupedDot:
         ones = "".join(label for label, size in contraction.sizes if size == 1)
         lhs, rhs = equation.inputs
         groups = group_labels((lhs, rhs, equation.output), ones)
-        roles = groups.batch, groups.lhs_free, groups.contracted, groups.rhs_free
-        b, m, k, n = (extent("".join(role), sizes) for role in roles)
+        roles = groups.batch, groups.lhs_free, groups.contracting, groups.rhs_free
+        b, m, k, n = (num_elements("".join(role), sizes) for role in roles)
         sums = any(label not in equation.output for label in sizes)
         return cls(contraction, groups, sizes, (b, m, k, n), b * m * k * n * (1 + sums))
 
@@ -157,11 +154,11 @@ def _aligned_product(dot: _GroupedDot, order: Groups) -> tuple[tuple[Recipe, Rec
             innermost = [group for group in order if group in groups][-1:]
             if innermost and innermost != [groups[-1]]:
                 row = groups[groups.index(innermost[0]) :]
-                span = extent("".join(row), dot.sizes) * itemsize(dot.contraction.dtype)
+                span = num_elements("".join(row), dot.sizes) * itemsize(dot.contraction.dtype)
                 product.microseconds += across_rows_us(product.bytes - recipe.bytes, span)
     elif len(set(roles)) > 1:
-        run = extent("".join(last_run(order, roles)), dot.sizes)
-        product.microseconds += runs_us(extent("".join(order), dot.sizes), run)
+        run = num_elements("".join(last_run(order, roles)), dot.sizes)
+        product.microseconds += runs_us(num_elements("".join(order), dot.sizes), run)
     return operands, product
 
 
@@ -184,7 +181,7 @@ def _multiply_and_sum(dot: _GroupedDot, big: int) -> Lowering:
     """A product of the groups of one operand, which the other has too, then a sum."""
     operands, product = _aligned_product(dot, (dot.groups.lhs, dot.groups.rhs)[big])
     whole = product.scratch_bytes = product.bytes
-    product.sum("".join(dot.groups.contracted))
+    product.sum("".join(dot.groups.contracting))
     if product.groups != dot.groups.out and dot.contraction.target == "xla":
         # XLA makes one loop of it all, in the result's order, which reads the operand across rows:
         # `eac,a->ce` of (1024, 4, 512) takes 7.3 ms, and 2.2 as a matmul.
@@ -197,9 +194,9 @@ def _orders(role: Groups, *terms: Groups) -> list[Groups]:
     return list(dict.fromkeys(tuple(g for g in term if g in role) for term in terms))
 
 
-def _layouts(term: Groups, batch: Groups, free: Groups, contracted: Groups) -> list[Groups]:
+def _layouts(term: Groups, batch: Groups, free: Groups, contracting: Groups) -> list[Groups]:
     """The layouts an operand may take; only its own where it has one of the two already."""
-    both = [batch + free + contracted, batch + contracted + free]
+    both = [batch + free + contracting, batch + contracting + free]
     return [term] if term in both else list(dict.fromkeys(both))
 
 
@@ -234,9 +231,9 @@ def _matmul_forms(
         products_of_transposes: whether they run as fast as plain products.
     """
     forms = []
-    for batch, contracted, lhs_free, rhs_free in itertools.product(
+    for batch, contracting, lhs_free, rhs_free in itertools.product(
         _orders(groups.batch, groups.lhs, groups.rhs, groups.out),
-        _orders(groups.contracted, groups.lhs, groups.rhs),
+        _orders(groups.contracting, groups.lhs, groups.rhs),
         _orders(groups.lhs_free, groups.lhs, groups.out),
         _orders(groups.rhs_free, groups.rhs, groups.out),
     ):
@@ -244,16 +241,16 @@ def _matmul_forms(
         swapped = batch + rhs_free + lhs_free
         fits = [result == groups.out for result in (natural, swapped)]
         for lhs, rhs, swap in itertools.product(
-            _layouts(groups.lhs, batch, lhs_free, contracted),
-            _layouts(groups.rhs, batch, rhs_free, contracted),
+            _layouts(groups.lhs, batch, lhs_free, contracting),
+            _layouts(groups.rhs, batch, rhs_free, contracting),
             (False, True),
         ):
             # Products of two transposes are slow enough that the transpose of a plain one may win:
             # `ki,jk->ij` of (1024, 1024) 44.2 ms to 39.8.
-            flipped = lhs == batch + contracted + lhs_free, rhs == batch + rhs_free + contracted
+            flipped = lhs == batch + contracting + lhs_free, rhs == batch + rhs_free + contracting
             plain = flipped == (swap, swap) and not products_of_transposes
             if fits[swap] or not any(fits) or plain:
-                roles = (lhs_free, contracted, rhs_free)
+                roles = (lhs_free, contracting, rhs_free)
                 forms.append(_matmul_form(equation, batch, roles, (lhs, rhs), swap))
     return tuple(forms)
 
@@ -322,10 +319,12 @@ def _charge_matmul(
 
 def _einsum_can(dot: _GroupedDot) -> bool:
     contraction = dot.contraction
-    # TFLite turns the op into a matmul only where both operands have labels of their own (B13).
+    # TFLite turns the op into a matmul only where both operands have labels of their own.
     converts = contraction.target == "eager" or (dot.groups.lhs_free and dot.groups.rhs_free)
     return (
-        contraction.dtype in _EINSUM_DTYPES
+        # Others have no kernel, or one that accumulates in half precision.
+        is_differentiable(contraction.dtype)
+        and compute_dtype(contraction.dtype, sums_products=True) is None
         and contraction.target != "xla"
         and bool(converts)
         and len(contraction.equation.labels) <= len(_EINSUM_LETTERS)
@@ -339,7 +338,7 @@ def _einsum(dot: _GroupedDot, swap: bool) -> Lowering:
     result = dot.recipe(equation.output)
     _charge_matmul(dot, result, swap, *transposed)
     for term in permuted:
-        size = extent(term, dot.sizes) * itemsize(dot.contraction.dtype)
+        size = num_elements(term, dot.sizes) * itemsize(dot.contraction.dtype)
         result.microseconds += _EINSUM_PERMUTE_FACTOR * permute_us(size, keeps_rows=False)
         result.bytes_moved += 2 * size
         result.scratch_bytes = max(result.scratch_bytes, size)
@@ -360,8 +359,8 @@ def _einsum_call(
 def einsum_layout(equation: Equation) -> tuple[list[str], tuple[bool, bool]]:
     """What TensorFlow's Einsum op permutes, and which operand its matmul then transposes.
 
-    It numbers labels by first appearance, and wants operands as (batch, free, contracted) or
-    (batch, contracted, free) and gives (batch, lhs_free, rhs_free), each in that numbering.
+    It numbers labels by first appearance, and wants operands as (batch, free, contracting) or
+    (batch, contracting, free) and gives (batch, lhs_free, rhs_free), each in that numbering.
     """
     roles = DotDimensions.of(equation)
     order = equation.labels
@@ -369,17 +368,17 @@ def einsum_layout(equation: Equation) -> tuple[list[str], tuple[bool, bool]]:
     def arranged(labels: str) -> str:
         return "".join(label for label in order if label in labels)
 
-    batch, contracted = arranged(roles.batch), arranged(roles.contracted)
+    batch, contracting = arranged(roles.batch), arranged(roles.contracting)
     lhs_free, rhs_free = arranged(roles.lhs_free), arranged(roles.rhs_free)
     lhs, rhs = equation.inputs
     permuted = [
         term
         for term, free in ((lhs, lhs_free), (rhs, rhs_free))
-        if term not in (batch + free + contracted, batch + contracted + free)
+        if term not in (batch + free + contracting, batch + contracting + free)
     ]
     if equation.output != batch + lhs_free + rhs_free:
         permuted.append(equation.output)
     return permuted, (
-        lhs == batch + contracted + lhs_free and bool(lhs_free),
-        rhs == batch + rhs_free + contracted and bool(rhs_free),
+        lhs == batch + contracting + lhs_free and bool(lhs_free),
+        rhs == batch + rhs_free + contracting and bool(rhs_free),
     )

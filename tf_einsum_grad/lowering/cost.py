@@ -2,52 +2,14 @@
 
 Only comparisons between candidates for the same contraction matter, so only ratios do. Each
 constant stands with the measurement that it came from: TensorFlow 2.21, 2 cores of an AMD EPYC,
-float32, inside `tf.function`, medians. Unknown sizes count as `UNKNOWN_SIZE`.
+float32, inside `tf.function`, medians.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tf_einsum_grad.algebra.sizes import Size
-
-__all__ = ["UNKNOWN_SIZE", "Cost", "extent", "itemsize"]
-
-# Unknown dimensions are batch or sequence lengths far more often than they are 1, which is what
-# native einsum guesses (and so takes the quadratic order for linear attention).
-UNKNOWN_SIZE = 1024
-
-_ITEMSIZES = {
-    "bool": 1,
-    "int8": 1,
-    "uint8": 1,
-    "int16": 2,
-    "uint16": 2,
-    "float16": 2,
-    "bfloat16": 2,
-    "int32": 4,
-    "uint32": 4,
-    "float32": 4,
-    "int64": 8,
-    "uint64": 8,
-    "float64": 8,
-    "complex64": 8,
-    "complex128": 16,
-}
-
-
-def itemsize(dtype: str) -> int:
-    """Bytes of one element."""
-    return _ITEMSIZES[dtype]
-
-
-def extent(labels: Iterable[str], sizes: Mapping[str, Size]) -> int:
-    """How many elements a tensor with these labels has, unknown sizes counted as large."""
-    return math.prod(
-        UNKNOWN_SIZE if size is None else size for size in (sizes[label] for label in labels)
-    )
+__all__ = ["Cost"]
 
 
 @dataclass(frozen=True, slots=True)

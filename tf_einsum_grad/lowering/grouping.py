@@ -20,7 +20,7 @@ class Grouping:
     rhs: Groups
     out: Groups
     batch: Groups
-    contracted: Groups
+    contracting: Groups
     lhs_free: Groups
     rhs_free: Groups
 
@@ -41,7 +41,7 @@ def group_labels(terms: tuple[str, str, str], ones: str) -> Grouping:
         rhs,
         out,
         batch=tuple(group for group in out if group in lhs and group in rhs),
-        contracted=tuple(group for group in lhs if group not in out),
+        contracting=tuple(group for group in lhs if group not in out),
         lhs_free=tuple(group for group in lhs if group not in rhs),
         rhs_free=tuple(group for group in rhs if group not in lhs),
     )

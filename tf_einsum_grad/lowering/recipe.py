@@ -3,7 +3,7 @@
 Every label of a pairwise contraction has one of four roles (the words are those of XLA's
 `dot_general`):
 
-    batch       in lhs, rhs and output      contracted  in lhs and rhs only
+    batch       in lhs, rhs and output      contracting  in lhs and rhs only
     lhs_free    in lhs and output           rhs_free    in rhs and output
 
 `plan` sees to it that there is no fifth: repeated labels and labels of one operand alone are
@@ -16,17 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.cost import (
-    Cost,
-    extent,
-    itemsize,
-    launch_us,
-    permute_us,
-    stream_us,
-    sum_us,
-)
+from tf_einsum_grad.lowering.cost import Cost, launch_us, permute_us, stream_us, sum_us
 from tf_einsum_grad.lowering.instructions import (
     Broadcast,
     Instruction,
@@ -58,7 +52,7 @@ class DotDimensions:
     """The role of each label of a pairwise contraction."""
 
     batch: str
-    contracted: str
+    contracting: str
     lhs_free: str
     rhs_free: str
 
@@ -69,7 +63,7 @@ class DotDimensions:
         shared = [label for label in lhs if label in rhs]
         return cls(
             batch="".join(label for label in shared if label in equation.output),
-            contracted="".join(label for label in shared if label not in equation.output),
+            contracting="".join(label for label in shared if label not in equation.output),
             lhs_free="".join(label for label in lhs if label not in rhs),
             rhs_free="".join(label for label in rhs if label not in lhs),
         )
@@ -143,7 +137,7 @@ class Recipe:
     @property
     def bytes(self) -> int:
         """The size of the tensor at this point."""
-        return extent("".join(self.groups), self.sizes) * itemsize(self.dtype)
+        return num_elements("".join(self.groups), self.sizes) * itemsize(self.dtype)
 
     def charge(self, microseconds: float, bytes_moved: int) -> None:
         """Adds the cost of a kernel that made the tensor as it is now."""
@@ -189,7 +183,7 @@ class Recipe:
         return self
 
     def _row_bytes(self) -> int:
-        return extent(self.groups[-1], self.sizes) * itemsize(self.dtype)
+        return num_elements(self.groups[-1], self.sizes) * itemsize(self.dtype)
 
     def sum(self, labels: str) -> Recipe:
         """Sums over the dimensions whose group is made of `labels`, at once or a run at a time.
@@ -219,12 +213,12 @@ class Recipe:
         for axes in way:
             flags = [axis in axes for axis in range(len(groups))]
             kept = tuple(group for group, flag in zip(groups, flags, strict=True) if not flag)
-            read, written = (extent("".join(g), self.sizes) for g in (groups, kept))
+            read, written = (num_elements("".join(g), self.sizes) for g in (groups, kept))
             run = last_run(groups, flags) if flags[-1] and kept and self.target != "xla" else ()
             us = sum_us(
                 (read + written) * itemsize(self.dtype),
                 read,
-                extent("".join(run), self.sizes) if run else 0,
+                num_elements("".join(run), self.sizes) if run else 0,
                 both_ends=flags[0] and bool(run),
             )
             found.append((us, kept))

@@ -8,7 +8,8 @@ what is only in `t`, put labels that `t` repeats on a diagonal.
 from __future__ import annotations
 
 from tf_einsum_grad.algebra.dtypes import compute_dtype
-from tf_einsum_grad.lowering.cost import Cost, diag_us, extent, launch_us, scratch_us, stream_us
+from tf_einsum_grad.algebra.roles import num_elements
+from tf_einsum_grad.lowering.cost import Cost, diag_us, launch_us, scratch_us, stream_us
 from tf_einsum_grad.lowering.instructions import Diagonal, EmbedDiagonal, Sum
 from tf_einsum_grad.lowering.recipe import Contraction, Lowering, Recipe
 
@@ -59,7 +60,7 @@ def lower_unary(contraction: Contraction) -> Lowering:
 
 
 def _flops(contraction: Contraction) -> int:
-    return extent(sorted(set(contraction.equation.inputs[0])), dict(contraction.sizes))
+    return num_elements(sorted(set(contraction.equation.inputs[0])), dict(contraction.sizes))
 
 
 def _take_diagonals(recipe: Recipe) -> None:
@@ -88,7 +89,7 @@ def _embed_diagonals(recipe: Recipe, target: str) -> None:
             operand, first = recipe.groups, target.rindex(label, 0, axis)
             recipe.groups = (*operand[:axis], label, *operand[axis:])
             last_two = first + 2 == axis + 1 == len(recipe.groups)
-            n_rows = extent("".join(recipe.groups[: axis + 1]), recipe.sizes)
+            n_rows = num_elements("".join(recipe.groups[: axis + 1]), recipe.sizes)
             kernel, microseconds = _embedding(recipe, last_two, n_rows)
             recipe.instructions.append(EmbedDiagonal(first, axis, operand, kernel))
             recipe.charge(microseconds, 2 * recipe.bytes)
@@ -107,5 +108,5 @@ def _embedding(recipe: Recipe, last_two: bool, n_rows: int) -> tuple[str, float]
     # Zeros, and their diagonal set: in place in a graph, in a copy in eager mode.
     zeros = scratch_us(recipe.bytes) if recipe.target == "eager" else 0.0
     set_diag = launch_us(recipe.target) + twice + zeros
-    diag = diag_us(recipe.bytes, extent("".join(recipe.groups[:-2]), recipe.sizes))
+    diag = diag_us(recipe.bytes, num_elements("".join(recipe.groups[:-2]), recipe.sizes))
     return min(("set_diag", set_diag), ("diag", diag), key=lambda pair: pair[1])

@@ -11,8 +11,8 @@ import opt_einsum
 
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import PathError
+from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE, num_elements
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.cost import UNKNOWN_SIZE, extent
 
 __all__ = [
     "Optimize",
@@ -129,7 +129,7 @@ def similar_paths(equation: Equation, sizes: Mapping[str, Size], path: Path) -> 
         return [path]
     guessed = _guess(sizes)
     flops, largest = _price(equation, guessed, path)
-    elements = sum(extent(subscripts, guessed) for subscripts in equation.inputs)
+    elements = sum(num_elements(subscripts, guessed) for subscripts in equation.inputs)
     largest = max(largest, int(elements * _SPARE_MEMORY))
     others = [(other, *_price(equation, guessed, other)) for other in _pairwise_paths(n)]
     similar = [other for other, f, size in others if f <= _MOST_FLOPS * flops and size <= largest]
@@ -154,8 +154,8 @@ def _price(equation: Equation, sizes: Mapping[str, int], path: Path) -> tuple[in
         terms = [term for p, term in enumerate(terms) if p not in step]
         labels = frozenset().union(*chosen)
         result = labels & frozenset(equation.output).union(*terms)
-        flops += extent(labels, sizes)
-        largest = max(largest, extent(result, sizes)) if terms else largest
+        flops += num_elements(labels, sizes)
+        largest = max(largest, num_elements(result, sizes)) if terms else largest
         terms.append(result)
     return flops, largest
 

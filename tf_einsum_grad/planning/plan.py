@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from tf_einsum_grad.algebra.equation import Equation, fresh_labels
 from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.cost import extent
 from tf_einsum_grad.lowering.lower import lower
 from tf_einsum_grad.lowering.recipe import Contraction, DotDimensions
 from tf_einsum_grad.planning.path import Optimize, Path, find_path, hashable_optimize, similar_paths
@@ -64,7 +64,9 @@ class Plan:
     def largest_intermediate(self) -> int:
         """Elements of the largest tensor between two steps; 0 if there is none."""
         sizes = dict(self.sizes)
-        return max((extent(step.equation.output, sizes) for step in self.steps[:-1]), default=0)
+        return max(
+            (num_elements(step.equation.output, sizes) for step in self.steps[:-1]), default=0
+        )
 
 
 def make_plan(
