@@ -25,7 +25,7 @@ import tensorflow as tf
 from client_models import MODELS
 
 import tf_einsum_grad as teg
-from tf_einsum_grad import ops
+from tf_einsum_grad.execution import call
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "clients.md"
@@ -63,7 +63,7 @@ def run_model(make, rounds):
     native = training_step(loss, variables)
     native_loss, native_gradients = native()
     ours = training_step(loss, variables)
-    with teg.installed(), mock.patch.object(ops, "_einsum", wraps=ops._einsum) as calls:
+    with teg.installed(), mock.patch.object(call, "_einsum", wraps=call._einsum) as calls:
         ours_loss, ours_gradients = ours()
     times = {"native": [], "ours": []}
     start = time.perf_counter()

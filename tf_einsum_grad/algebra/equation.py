@@ -22,6 +22,7 @@ __all__ = [
     "Equation",
     "expand_ellipses",
     "gradient_equations",
+    "parse_call",
     "parse_equation",
     "sublists_to_text",
 ]
@@ -85,6 +86,20 @@ def parse_equation(text: str) -> Equation:
             f"einsum requires an equation of type str, or sublists; got {type(text).__name__}"
         )
     return _parse(text)
+
+
+def parse_call(text: str, n_operands: int) -> Equation:
+    """Reads the equation of a call with so many operands.
+
+    Raises:
+        EquationError: it cannot be read, or is for another number of operands.
+    """
+    parsed = parse_equation(text)
+    if len(parsed.inputs) != n_operands:
+        raise EquationError(
+            f"einsum {text!r} requires {len(parsed.inputs)} operands, got {n_operands}"
+        )
+    return parsed
 
 
 @lru_cache(maxsize=4096)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, expand_ellipses, parse_equation
-from tf_einsum_grad.algebra.errors import EquationError, SizeError
+from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, expand_ellipses, parse_call
+from tf_einsum_grad.algebra.errors import SizeError
 
 __all__ = ["Binding", "Shape", "Size", "bind_call", "bind_sizes", "show_shape"]
 
@@ -86,11 +86,7 @@ def bind_call(
         EquationError: the equation cannot be read, or has another number of operands.
         SizeError: a rank does not fit its subscripts, or a label has two sizes or none.
     """
-    parsed = parsed or parse_equation(text)
-    if len(parsed.inputs) != len(shapes):
-        raise EquationError(
-            f"einsum {text!r} requires {len(parsed.inputs)} operands, got {len(shapes)}"
-        )
+    parsed = parsed or parse_call(text, len(shapes))
     given = dict(sizes or {})
     hidden = given.pop(ELLIPSIS, None)
     if hidden is None:

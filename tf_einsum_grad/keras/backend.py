@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.sizes import Shape, bind_call
+from tf_einsum_grad.execution.call import run_call
 from tf_einsum_grad.execution.operands import read_call
-from tf_einsum_grad.ops import einsum
 
 __all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dtype"]
 
@@ -40,7 +40,7 @@ def backend_einsum(subscripts: Any, *operands: Any, **options: Any) -> tf.Tensor
     text, operands = read_call(subscripts, operands)
     tensors = [keras.ops.convert_to_tensor(x) for x in operands]
     dtype = promoted_dtype([keras.backend.standardize_dtype(x.dtype) for x in tensors])
-    return einsum(text, *(tf.cast(x, dtype) for x in tensors), **options)
+    return run_call(text, [tf.cast(x, dtype) for x in tensors], **options)
 
 
 def promoted_dtype(dtypes: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.errors import OperandError
+from tf_einsum_grad.execution.call import run_call
 from tf_einsum_grad.keras.backend import output_shape
-from tf_einsum_grad.ops import einsum
 from tf_einsum_grad.planning.path import Optimize
 
 __all__ = ["EinsumOperation"]
@@ -51,13 +51,7 @@ class EinsumOperation(keras.Operation):
 
     def call(self, *operands: Any) -> Any:
         """Runs the einsum on tensors."""
-        return einsum(
-            self.equation,
-            *operands,
-            optimize=self.optimize,
-            sizes=self.sizes,
-            size_hints=self.size_hints,
-        )
+        return run_call(self.equation, operands, self.optimize, self.sizes, self.size_hints)
 
     def compute_output_spec(self, *operands: Any) -> keras.KerasTensor:
         """The shape and dtype of the result.

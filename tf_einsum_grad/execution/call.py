@@ -1,0 +1,209 @@
+"""One call of `einsum` on tensors: read, decide (once for each signature), execute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import tensorflow as tf
+
+from tf_einsum_grad.algebra.equation import Equation, parse_call
+from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
+from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.operands import check_dtypes, convert_operands, eager_signature
+from tf_einsum_grad.execution.runtime_checks import align, give_ranks, split_ellipsis
+from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
+from tf_einsum_grad.planning.path import Optimize, hashable_optimize
+from tf_einsum_grad.planning.plan import Plan, make_plan
+
+__all__ = ["run_call", "run_eager_call"]
+
+
+def run_eager_call(text: str, operands: Sequence[Any], optimize: str) -> tf.Tensor | None:
+    """An einsum of eager tensors without options; None where it is anything else.
+
+    All that is decided follows from the operands' signature, so a call that came before is one
+    lookup: that of a small matmul takes 63 us, the kernel 33 of them, where `run_call` takes 96.
+    """
+    signature = eager_signature(operands)
+    if signature is None:
+        return None
+    return _run(text, _prepare_eagerly(text, *signature, optimize), operands, {})
+
+
+# AutoGraph would rewrite this whole package, 2 seconds at the first trace; there is nothing to do.
+@private.leave_unconverted
+def run_call(
+    text: str,
+    operands: Sequence[Any],
+    optimize: Optimize = "auto",
+    sizes: Mapping[str, Any] | None = None,
+    size_hints: Mapping[str, int] | None = None,
+    name: str | None = None,
+) -> tf.Tensor:
+    """An einsum of whatever converts to tensors, in eager mode or in the graph being traced.
+
+    Args:
+        text: the equation.
+        operands: one for each of its terms.
+        optimize, sizes, size_hints, name: as for `einsum`.
+
+    Raises:
+        EinsumError: as `einsum` does.
+    """
+    if tf.executing_eagerly():
+        return _einsum(text, operands, optimize, sizes, size_hints, "eager")
+    target = "xla" if private.in_xla_context() else "graph"
+    with tf.name_scope(name or "einsum"):
+        return _einsum(text, operands, optimize, sizes, size_hints, target)
+
+
+def _einsum(
+    text: str,
+    operands: Sequence[Any],
+    optimize: Optimize,
+    sizes: Mapping[str, Any] | None,
+    size_hints: Mapping[str, int] | None,
+    target: str,
+) -> tf.Tensor:
+    parsed = parse_call(text, len(operands))
+    tensors = convert_operands(text, operands)
+    shapes = tuple(map(private.shape_tuple, tensors))
+    merged, ellipsis_dims = None, None
+    if None in shapes:
+        merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
+        shapes = tuple(map(private.shape_tuple, tensors))
+    given, given_tensors = _read_sizes(text, "sizes", sizes)
+    hints, _ = _read_sizes(text, "size_hints", size_hints)
+    call = (
+        text,
+        merged,
+        shapes,
+        tensors[0].dtype.name,
+        given,
+        hints,
+        target,
+    )
+    key = hashable_optimize(optimize)
+    prepared = _prepare(*call, optimize) if key is None else _prepare_cached(*call, key)
+    result = _run(text, prepared, tensors, given_tensors)
+    return result if ellipsis_dims is None else split_ellipsis(result, parsed.output, ellipsis_dims)
+
+
+def _read_sizes(
+    text: str, name: str, sizes: Mapping[str, Any] | None
+) -> tuple[tuple[tuple[str, Any], ...], Mapping[str, tf.Tensor]]:
+    """Sizes as what a cache key needs, None for those that are tensors of a graph, and these."""
+    if not sizes:
+        return (), {}
+    if not isinstance(sizes, Mapping) or not all(isinstance(label, str) for label in sizes):
+        raise SizeError(f"einsum {text!r} requires {name} to map labels to sizes, got {sizes!r}")
+    items = {}
+    tensors = {}
+    for label, size in sorted(sizes.items()):
+        if size is None:  # which would mean a tensor further on
+            raise SizeError(
+                f"einsum {text!r} requires an integer in {name} for label {label!r}, got None"
+            )
+        items[label] = tuple(size) if isinstance(size, list) else size
+        if isinstance(size, tf.Tensor):
+            if tf.executing_eagerly() and size.dtype.is_integer and size.shape.rank == 0:
+                items[label] = int(size)
+            elif size.dtype.is_integer and size.shape.rank in (0, None):
+                items[label] = None
+                tensors[label] = tf.cast(size, tf.int32)
+    try:
+        hash(tuple(items.values()))
+    except TypeError as error:
+        raise SizeError(
+            f"einsum {text!r} requires {name} to be integers, got {dict(sizes)!r}"
+        ) from error
+    return tuple(items.items()), tensors
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All that is decided about a call.
+
+    Attributes:
+        binding: sizes, and what has to be compared when the tensors are there.
+        plan: the steps.
+        rules: the rule for each step, in eager mode; graphs make their own.
+    """
+
+    binding: Binding
+    plan: Plan
+    rules: tuple[Rule, ...] | None
+
+
+def _prepare(
+    text: str,
+    merged: Equation | None,
+    shapes: tuple[Shape, ...],
+    dtype: str,
+    given: tuple[tuple[str, Any], ...],
+    hints: tuple[tuple[str, int], ...],
+    target: str,
+    optimize: Optimize,
+) -> _Prepared:
+    """Decides everything about a call that follows from its shapes and dtype."""
+    binding = bind_call(text, shapes, dict(given), merged)
+    plan = make_plan(binding.equation, binding.sizes, dtype, optimize, hints, target)
+    eager = target == "eager"
+    rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
+    return _Prepared(binding, plan, rules)
+
+
+_prepare_cached = lru_cache(maxsize=4096)(_prepare)
+
+
+@lru_cache(maxsize=4096)
+def _prepare_eagerly(
+    text: str, shapes: tuple[Shape, ...], dtypes: tuple[tf.DType, ...], optimize: str
+) -> _Prepared:
+    """All that is decided about an eager call without options."""
+    parse_call(text, len(shapes))
+    check_dtypes(text, dtypes)
+    return _prepare(text, None, shapes, dtypes[0].name, (), (), "eager", optimize)
+
+
+def _run(
+    text: str,
+    prepared: _Prepared,
+    tensors: Sequence[tf.Tensor],
+    given: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
+    """Executes a plan; what it holds is final."""
+    binding = prepared.binding
+    if binding.checks:
+        tensors = align(text, binding, tensors)
+    values = list(tensors)
+    if any(binding.dropped):
+        for k, axes in enumerate(binding.dropped):
+            values[k] = tf.squeeze(values[k], axes) if axes else values[k]
+    rules = prepared.rules or _graph_rules(prepared, values, given)
+    for step, rule in zip(prepared.plan.steps, rules, strict=True):
+        values.append(contract(rule, [values[k] for k in step.operands]))
+    return values[-1]
+
+
+def _graph_rules(
+    prepared: _Prepared, values: Sequence[tf.Tensor], given: Mapping[str, tf.Tensor]
+) -> list[Rule]:
+    """The rule for each step; unknown sizes are read off the operands."""
+    sizes: dict[str, Any] = dict(given)
+    sizes |= {label: s for label, s in prepared.binding.sizes if s is not None}
+    for x, subscripts in zip(values, prepared.binding.equation.inputs, strict=True):
+        shape = None
+        for axis, label in enumerate(subscripts):
+            if label not in sizes:
+                shape = tf.shape(x) if shape is None else shape
+                sizes[label] = shape[axis]
+    rules = []
+    for step in prepared.plan.steps:
+        names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
+        rules.append(Rule(step.contraction, {new: sizes[old] for new, old in names}))
+    return rules
