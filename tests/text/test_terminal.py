@@ -1,0 +1,74 @@
+import io
+import time
+
+from rich.console import Console
+from rich.text import Text
+
+from tf_einsum_grad.text.terminal import make_table, progress
+
+ERASED = "\x1b[1A\x1b[2K"  # the line above
+
+
+def shown(what, width=40, **options):
+    console = Console(file=io.StringIO(), width=width, highlight=False, **options)
+    console.print(what)
+    return console.file.getvalue().splitlines()
+
+
+def test_names_stand_left_and_numbers_right():
+    table = make_table(("name", "ours"), [("a", "1.5 ms"), ("long", "x")], gap=3)
+    assert shown(table) == ["name     ours   ", "a      1.5 ms   ", "long        x   "]
+
+
+def test_a_ruled_table_with_a_title():
+    lines = shown(make_table(("a", "b"), [("1", "2")], title="T", ruled=True, gap=0))
+    assert [line.strip() for line in lines] == ["T", "", "a b", "───", "1 2", ""]
+
+
+def test_where_space_is_short_cells_fold_or_end_in_an_ellipsis():
+    rows = [("abcdefgh", "123")]
+    assert shown(make_table(("n", "x"), rows, gap=0), width=9)[1] == "abcdef…1…"
+    folded = shown(make_table(("n", "x"), rows, gap=0, folded=("n",)), width=8)
+    assert [line.rstrip() for line in folded] == ["n      x", "abcde123", "fgh"]
+
+
+def test_strings_are_no_markup_and_cells_may_have_a_style():
+    table = make_table(("x",), [("[red]",), (Text("bad", style="red"),)])
+    lines = shown(table, force_terminal=True, color_system="standard")
+    assert "[red]" in lines[1] and "\x1b[31m" in lines[2] and "\x1b[31m" not in lines[1]
+
+
+def test_in_a_log_each_step_is_a_line():
+    console = Console(file=io.StringIO(), highlight=False)
+    with progress(console) as advance:
+        advance("first", 0, 2)
+        advance("second", 1, 2)
+    assert console.file.getvalue() == "0/2 first\n1/2 second\n"
+
+
+def test_in_a_terminal_a_bar_stays():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with progress(console) as advance:
+        advance("first", 1, 2)
+    out = console.file.getvalue()
+    assert "first" in out and "1/2" in out and not out.endswith(ERASED)
+
+
+def test_a_patient_bar_appears_only_where_the_task_takes_long(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    for seconds, appears in ((0.9, False), (1.1, True)):
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        with progress(console, unit="comparisons", patience=1.0) as advance:
+            now[0] += seconds
+            advance("checking", 3, 7)
+        out = console.file.getvalue()
+        assert ("checking" in out and "3/7" in out and "comparisons" in out) == appears
+        assert out.endswith(ERASED) == appears
+
+
+def test_a_patient_bar_says_nothing_in_a_log():
+    console = Console(file=io.StringIO())
+    with progress(console, unit="comparisons", patience=1e-9) as advance:
+        advance("checking", 3, 7)
+    assert console.file.getvalue().strip() == ""

@@ -1,0 +1,1 @@
+"""Numbers, tables and progress as text, in a terminal and in HTML; knows nothing about einsum."""
