@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 import tf_einsum_grad as teg
 from tf_einsum_grad.algebra.equation import parse_equation
-from tf_einsum_grad.explaining.draw import COLORS, draw_equation, draw_plan, draw_swap, label_roles
+from tf_einsum_grad.draw import COLORS, draw_equation, draw_plan, draw_swap, label_roles
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_without_matplotlib_the_error_names_the_extra_and_tensorflow_is_not_need
     code = """
 import sys
 sys.modules["matplotlib"] = sys.modules["tensorflow"] = None
-from tf_einsum_grad.explaining.draw import draw_equation
+from tf_einsum_grad.draw import draw_equation
 try:
     draw_equation("ij->i")
 except ImportError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tf_einsum_grad as teg
-from tf_einsum_grad.explaining.explanation import read_shape
+from tf_einsum_grad.explaining.arguments import read_shape
 
 QUESTION = ("ijkm,ijkn->imn", (100, 28, 28, 512), (100, 28, 28, 512))
 

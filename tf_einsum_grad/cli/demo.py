@@ -20,7 +20,8 @@ from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import show_shape
 from tf_einsum_grad.cli.main import start_tensorflow
 from tf_einsum_grad.explaining.explanation import explain
-from tf_einsum_grad.explaining.render import operand_name, show_bytes
+from tf_einsum_grad.explaining.names import operand_name
+from tf_einsum_grad.text.numbers import show_bytes
 
 if TYPE_CHECKING:
     from tf_einsum_grad.benchmark.workers import Worker

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 from tf_einsum_grad.algebra.dtypes import itemsize
-from tf_einsum_grad.algebra.roles import num_elements
-from tf_einsum_grad.algebra.sizes import bind_call
-from tf_einsum_grad.explaining.explanation import read_dtype, read_shape
-from tf_einsum_grad.explaining.render import show_bytes, show_flops
-from tf_einsum_grad.lowering.recipe import DotDimensions
+from tf_einsum_grad.algebra.roles import DotRoles, num_elements
+from tf_einsum_grad.explaining.arguments import ShapeLike, bind_and_plan, read_dtype, read_shape
 from tf_einsum_grad.planning.path import Optimize
-from tf_einsum_grad.planning.plan import Plan, Step, make_plan
+from tf_einsum_grad.planning.plan import Plan, Step
+from tf_einsum_grad.text.numbers import show_bytes, show_flops
 
 __all__ = ["einsum_path"]
 
 
 def einsum_path(
     equation: str,
-    *operands_or_shapes: Any,
+    *operands_or_shapes: ShapeLike,
     optimize: Optimize = "auto",
     sizes: Mapping[str, int] | None = None,
     size_hints: Mapping[str, int] | None = None,
-) -> tuple[list[Any], str]:
+) -> tuple[list[Literal["einsum_path"] | tuple[int, ...]], str]:
     """The contraction path of an einsum, and a report to print.
 
     Args:
@@ -47,16 +45,14 @@ def einsum_path(
     """
     shapes = tuple(map(read_shape, operands_or_shapes))
     dtype = read_dtype(equation, None, operands_or_shapes)
-    binding = bind_call(equation, shapes, sizes)
-    hints = tuple(sorted((size_hints or {}).items()))
-    plan = make_plan(binding.equation, binding.sizes, dtype, optimize, hints)
+    _, plan = bind_and_plan(equation, shapes, dtype, optimize, sizes, size_hints)
     return ["einsum_path", *plan.path], _report(equation, plan, dtype)
 
 
 def _report(equation: str, plan: Plan, dtype: str) -> str:
     largest = show_bytes(itemsize(dtype) * plan.largest_intermediate)
-    sizes = dict(plan.sizes)
-    naive = num_elements(plan.equation.labels, sizes) * max(len(plan.equation.inputs), 1)
+    n = len(plan.equation.inputs)
+    naive = num_elements(plan.equation.labels, dict(plan.sizes)) * n
     lines = [
         f"  Equation:              {equation}",
         f"  As one sum:            {show_flops(naive)}",
@@ -66,7 +62,6 @@ def _report(equation: str, plan: Plan, dtype: str) -> str:
         "",
         "  step  operands      contraction                       roles of the labels",
     ]
-    n = len(plan.equation.inputs)
     for position, step in enumerate(plan.steps):
         operands = ", ".join(f"{k}" if k < n else f"step {k - n}" for k in step.operands)
         lines.append(f"  {position:>4}  {operands:<12}  {step.equation!s:<32}  {_roles(step)}")
@@ -76,7 +71,12 @@ def _report(equation: str, plan: Plan, dtype: str) -> str:
 def _roles(step: Step) -> str:
     if len(step.operands) == 1:
         return "one operand"
-    roles = DotDimensions.of(step.equation)
-    named = (("batch", roles.batch), ("contracting", roles.contracting), ("free", roles.lhs_free))
-    rest = (("free", roles.rhs_free),)
-    return ", ".join(f"{name} {labels}" for name, labels in (*named, *rest) if labels)
+    lhs, rhs = step.equation.inputs
+    roles = DotRoles.of(lhs, rhs, step.equation.output)
+    named = (
+        ("batch", roles.batch),
+        ("contracting", roles.contracting),
+        ("free", roles.lhs_free),
+        ("free", roles.rhs_free),
+    )
+    return ", ".join(f"{name} {''.join(labels)}" for name, labels in named if labels)

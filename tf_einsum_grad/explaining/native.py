@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation
-from tf_einsum_grad.algebra.roles import num_elements
+from tf_einsum_grad.algebra.roles import label_roles, num_elements
 from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.lowering.binary import einsum_layout
 
@@ -43,20 +43,13 @@ def native_gradient_drawbacks(
         size = item * num_elements(dict.fromkeys(kept + subscripts), sizes)
         return (("materialises the summed ellipsis", size),)
     dot = Equation((equation.output, other), subscripts)
-    if not _is_plain(dot):
+    roles = set(label_roles(dot).values())
+    if any(len(set(term)) < len(term) for term in (*dot.inputs, dot.output)):
         return ()
-    if all(label in equation.output and label in other for label in subscripts):
-        batch = num_elements(subscripts, sizes)
-        if len(subscripts) == len(other) == len(equation.output):
-            return ((f"runs {batch:,} products of 1x1 matrices", 0),)
+    if not roles <= {"batch", "contracting", "free"}:
+        return ()
+    if roles <= {"batch"}:
+        return ((f"runs {num_elements(subscripts, sizes):,} products of 1x1 matrices", 0),)
     moved = [term for term in einsum_layout(dot)[0] if num_elements(term, sizes) > 1]
     total = 2 * item * sum(num_elements(term, sizes) for term in moved)
     return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()
-
-
-def _is_plain(dot: Equation) -> bool:
-    lhs, rhs = dot.inputs
-    terms = (lhs, rhs, dot.output)
-    return all(len(set(term)) == len(term) for term in terms) and all(
-        sum(label in term for term in terms) >= 2 for label in dot.labels
-    )

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import EquationError, SizeError
+from tf_einsum_grad.algebra.roles import label_roles
+from tf_einsum_grad.algebra.sizes import Size
 
 __all__ = ["Communication", "communication"]
 
@@ -44,7 +46,7 @@ class Communication:
 
 
 def communication(
-    equation: Equation, sizes: Mapping[str, int | None], dtype: str, mesh: Mapping[str, int]
+    equation: Equation, sizes: Mapping[str, Size], dtype: str, mesh: Mapping[str, int]
 ) -> tuple[Communication, ...]:
     """What the forward pass and the gradient of each operand communicate.
 
@@ -75,37 +77,36 @@ def communication(
         gradient 0 bn,kn->bk () 0
         gradient 1 bk,bn->kn ('b',) 1048576
     """
-    _check(equation, sizes, mesh)
+    known = _check(equation, sizes, mesh)
     passes = [("forward", equation)]
     passes += [(f"gradient {k}", equation.transpose(k)) for k in range(len(equation.inputs))]
-    return tuple(_one(what, e, sizes, itemsize(dtype), mesh) for what, e in passes)
+    return tuple(_one(what, e, known, itemsize(dtype), mesh) for what, e in passes)
 
 
 def _one(
-    what: str,
-    equation: Equation,
-    sizes: Mapping[str, int | None],
-    item: int,
-    mesh: Mapping[str, int],
+    what: str, equation: Equation, sizes: Mapping[str, int], item: int, mesh: Mapping[str, int]
 ) -> Communication:
-    inputs = "".join(equation.inputs)
     reduced = tuple(
         label
-        for label in equation.labels
-        if mesh.get(label, 1) > 1 and label in inputs and label not in equation.output
+        for label, role in label_roles(equation).items()
+        if mesh.get(label, 1) > 1 and role in ("contracting", "summed")
     )
     if not reduced:
         return Communication(what, equation, (), 1, 0)
-    part = item * math.prod((sizes[label] or 0) // mesh.get(label, 1) for label in equation.output)
+    part = item * math.prod(sizes[label] // mesh.get(label, 1) for label in equation.output)
     return Communication(what, equation, reduced, math.prod(mesh[x] for x in reduced), part)
 
 
-def _check(equation: Equation, sizes: Mapping[str, int | None], mesh: Mapping[str, int]) -> None:
+def _check(
+    equation: Equation, sizes: Mapping[str, Size], mesh: Mapping[str, int]
+) -> Mapping[str, int]:
+    """The sizes, all of which are known, after a look at the mesh."""
     text = str(equation)
     if equation.has_ellipsis:
         raise EquationError(f"communication requires an equation without '...', got {text!r}")
+    known = {label: size for label, size in sizes.items() if size is not None}
     for label in equation.labels:
-        if sizes.get(label) is None:
+        if label not in known:
             raise SizeError(f"communication of {text!r} requires a size for label {label!r}")
     for label, shards in mesh.items():
         if label not in equation.labels:
@@ -122,8 +123,9 @@ def _check(equation: Equation, sizes: Mapping[str, int | None], mesh: Mapping[st
                 f"communication of {text!r} requires a number of shards from 1 on for label "
                 f"{label!r}, got {shards!r}"
             )
-        if sizes[label] % shards:  # type: ignore[operator]  # sizes are known from here on
+        if known[label] % shards:
             raise SizeError(
                 f"communication of {text!r} requires a size of label {label!r} that {shards} "
-                f"shards divide, got {sizes[label]}"
+                f"shards divide, got {known[label]}"
             )
+    return known

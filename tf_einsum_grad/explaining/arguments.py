@@ -1,0 +1,76 @@
+"""What `explain`, `einsum_path` and the pictures take: shapes and dtypes in every form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, SupportsIndex
+
+from tf_einsum_grad.algebra.dtypes import DTYPES, SupportsDType, dtype_name
+from tf_einsum_grad.algebra.errors import OperandError, SizeError
+from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
+from tf_einsum_grad.planning.path import Optimize
+from tf_einsum_grad.planning.plan import Plan, make_plan
+
+__all__ = ["DTypeLike", "HasShape", "ShapeLike", "bind_and_plan", "read_dtype", "read_shape"]
+
+
+class HasShape(Protocol):
+    """A tensor, a variable, an array, or anything else that has a shape."""
+
+    @property
+    def shape(self) -> Iterable[SupportsIndex | None]:
+        """The size of each axis, None where it is unknown."""
+
+
+ShapeLike = Iterable[SupportsIndex | None] | HasShape
+DTypeLike = str | type | SupportsDType
+
+
+def read_shape(shape: ShapeLike) -> Shape:
+    """A shape as a tuple of sizes; None is an unknown one.
+
+    Raises:
+        SizeError: it is no shape.
+    """
+    given: Any = getattr(shape, "shape", shape)
+    try:
+        dims = tuple(None if dim is None else dim.__index__() for dim in given)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SizeError(
+            f"einsum requires a shape to be a sequence of sizes, got {given!r}"
+        ) from error
+    if any(dim is not None and dim < 0 for dim in dims):
+        raise SizeError(f"einsum requires sizes from 0 on, got {dims}")
+    return dims
+
+
+def read_dtype(equation: str, dtype: DTypeLike | None, operands: Sequence[ShapeLike]) -> str:
+    """The name of a numeric dtype; of the first operand that has one if None is given.
+
+    Raises:
+        OperandError: it is no numeric dtype.
+    """
+    if dtype is None:
+        dtype = next((x.dtype for x in operands if hasattr(x, "dtype")), "float32")
+    name = dtype_name(dtype)
+    if name not in DTYPES:
+        raise OperandError(f"einsum {equation!r} requires a numeric dtype, got {name!r}")
+    return name
+
+
+def bind_and_plan(
+    equation: str,
+    shapes: Sequence[Shape],
+    dtype: str,
+    optimize: Optimize = "auto",
+    sizes: Mapping[str, int] | None = None,
+    size_hints: Mapping[str, int] | None = None,
+) -> tuple[Binding, Plan]:
+    """The sizes of the labels, and the plan that `einsum` follows; arguments as there.
+
+    Raises:
+        EinsumError: as `einsum` does.
+    """
+    binding = bind_call(equation, shapes, sizes)
+    hints = tuple(sorted((size_hints or {}).items()))
+    return binding, make_plan(binding.equation, binding.sizes, dtype, optimize, hints)

@@ -1,0 +1,97 @@
+"""What there is to know about an einsum and its gradients, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tf_einsum_grad.algebra.sizes import Shape, Size
+from tf_einsum_grad.explaining.sharding import Communication
+
+__all__ = ["Findings", "Gradient", "LabelRole", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRole:
+    """A label, its size, what the equation does with it, and the tensors that have it."""
+
+    label: str
+    size: Size
+    role: str
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One contraction that runs.
+
+    Attributes:
+        equation: in the caller's labels.
+        kernel: what computes it.
+        permutes: the tensors whose axes are reordered for it: "lhs", "rhs", "result", "operand".
+        flops: multiplications and additions.
+        bytes_moved: read and written by its kernels.
+        result_bytes: of what it gives.
+        scratch_bytes: of the largest tensor made on the way.
+    """
+
+    equation: str
+    kernel: str
+    permutes: tuple[str, ...]
+    flops: int
+    bytes_moved: int
+    result_bytes: int
+    scratch_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The gradient with respect to one operand.
+
+    Attributes:
+        operand: its number.
+        equation: the transposed equation, the incoming gradient in the slot of the operand.
+        derivation: how it was obtained, in words.
+        work: what runs for it; with three operands or more the steps that lead to it.
+        native: what TensorFlow's own gradient would do worse, as phrases.
+    """
+
+    operand: int
+    equation: str
+    derivation: str
+    work: tuple[Work, ...]
+    native: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """An einsum and its gradients.
+
+    Attributes:
+        equation: as the caller wrote it.
+        expanded: explicit, and with labels for ellipses.
+        dtype: of the operands.
+        shapes: of the operands.
+        output_shape: of the result.
+        roles: what the equation does with each label.
+        path: the contraction path.
+        forward: what runs for the result.
+        gradients: one for each operand.
+        flops_forward: multiplications and additions of the forward pass.
+        flops_backward: those of all gradients.
+        largest_intermediate_bytes: of the largest tensor made on the way to the result.
+        communication: what each pass sends, where labels are sharded.
+    """
+
+    equation: str
+    expanded: str
+    dtype: str
+    shapes: tuple[Shape, ...]
+    output_shape: Shape
+    roles: tuple[LabelRole, ...]
+    path: tuple[tuple[int, ...], ...]
+    forward: tuple[Work, ...]
+    gradients: tuple[Gradient, ...]
+    flops_forward: int
+    flops_backward: int
+    largest_intermediate_bytes: int
+    communication: tuple[Communication, ...]

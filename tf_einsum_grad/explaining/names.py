@@ -1,0 +1,15 @@
+"""What the tensors of an einsum are called, in words and in pictures."""
+
+from __future__ import annotations
+
+__all__ = ["operand_name", "tensor_names"]
+
+
+def operand_name(k: int) -> str:
+    """A, B, C, ... and, after W, A23, A24, ...: Y is the output."""
+    return chr(ord("A") + k) if k < 23 else f"A{k}"
+
+
+def tensor_names(n: int) -> list[str]:
+    """The names of `n` operands and of the output."""
+    return [*map(operand_name, range(n)), "Y"]
