@@ -3,7 +3,7 @@ import pytest
 from tests.benchmark.conftest import FAST
 from tf_einsum_grad.benchmark.growth import measure_growth
 from tf_einsum_grad.benchmark.limits import measure_limit
-from tf_einsum_grad.benchmark.report import MachineLimit
+from tf_einsum_grad.benchmark.results import MachineLimit
 from tf_einsum_grad.benchmark.workloads import Workload
 
 MATMUL = Workload("", "", "ij,jk->ik", ((100, 100), (100, 100)))

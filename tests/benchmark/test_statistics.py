@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from tf_einsum_grad.benchmark.statistics import Ratio, geometric_mean, paired_ratio, summarise
+from tf_einsum_grad.benchmark.statistics import Ratio, geometric_mean, paired_ratio, summarize
 
 
 def test_summary_is_the_median_and_the_quartiles():
-    timing = summarise([5.0, 1.0, 2.0, 3.0, 4.0])
+    timing = summarize([5.0, 1.0, 2.0, 3.0, 4.0])
     assert (timing.median, timing.low, timing.high, timing.repeats) == (3.0, 2.0, 4.0, 5)
 
 

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused(arguments, message):
 
 def test_the_command_line_and_reports_need_no_tensorflow():
     code = (
-        "import sys; import tf_einsum_grad.benchmark.cli, tf_einsum_grad.benchmark.report; "
+        "import sys; import tf_einsum_grad.cli.main, tf_einsum_grad.benchmark.report; "
         "import tf_einsum_grad.benchmark.regression, tf_einsum_grad.benchmark.page; "
         "sys.exit('tensorflow' in sys.modules)"
     )

@@ -7,18 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tf_einsum_grad.algebra.dtypes import DTYPES
 from tf_einsum_grad.benchmark.workloads import Workload
 
-__all__ = ["ResultMismatch", "check_results"]
-
-_EPSILON = {
-    "float16": 2.0**-10,
-    "bfloat16": 2.0**-7,
-    "float32": 2.0**-23,
-    "float64": 2.0**-52,
-    "complex64": 2.0**-23,
-    "complex128": 2.0**-52,
-}
+__all__ = ["ResultMismatch", "check_results", "relative_error", "rounding"]
 
 
 class ResultMismatch(RuntimeError):
@@ -30,10 +22,6 @@ def check_results(
 ) -> float:
     """Compares a result and its gradients, in this order, with reference ones.
 
-    The measure is the largest difference over the largest reference value, tensor by tensor.
-    Summing n terms in another order changes a sum by about the square root of n times the
-    precision; half-precision dtypes sum in float32, so only their roundings count.
-
     Args:
         workload: what was computed.
         who: names the variant in the error.
@@ -41,20 +29,17 @@ def check_results(
         reference: the same, trusted.
 
     Returns:
-        The largest of the measures.
+        The largest `relative_error`.
 
     Raises:
-        ResultMismatch: one of them is beyond what rounding explains, or a shape differs.
+        ResultMismatch: an error is beyond what `rounding` explains, or a shape differs.
     """
     names = ("the result", *(f"the gradient of operand {k}" for k in range(len(workload.shapes))))
     elements = math.prod(workload.sizes.values())
-    half = workload.dtype in ("float16", "bfloat16")
     worst = 0.0
     for name, value, expected in zip(names, values, reference, strict=True):
-        terms = 1 if half else max(1, elements // max(1, expected.size))
-        steps = (4 if half else 16) * len(workload.shapes)
-        tolerance = steps * _EPSILON[workload.dtype] * math.sqrt(terms)
-        error = _relative_error(value, expected)
+        tolerance = rounding(workload.dtype, len(workload.shapes), elements, expected.size)
+        error = relative_error(value, expected)
         if not error <= tolerance:
             raise ResultMismatch(
                 f"{who} computed {workload.equation!r} wrong: {name} differs from TensorFlow's by "
@@ -64,7 +49,25 @@ def check_results(
     return worst
 
 
-def _relative_error(value: np.ndarray, expected: np.ndarray) -> float:
+def rounding(dtype: str, n_operands: int, n_products: int, n_results: int) -> float:
+    """What rounding may do to a tensor, relative to its largest element.
+
+    Summing n terms in another order changes a sum by about the square root of n times the
+    precision; half-precision dtypes sum in float32, so only their roundings count.
+
+    Args:
+        dtype: of the operands.
+        n_operands: how many factors a product has.
+        n_products: of all the einsum: the product of its labels' sizes.
+        n_results: elements of the tensor, among which the products are summed.
+    """
+    half = DTYPES[dtype].accumulates_in != dtype
+    terms = 1 if half else max(1, n_products // max(1, n_results))
+    return (4 if half else 16) * n_operands * DTYPES[dtype].epsilon * math.sqrt(terms)
+
+
+def relative_error(value: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference over the largest expected value; infinite where shapes differ."""
     if value.shape != expected.shape:
         return math.inf
     if not expected.size:

@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 import tf_einsum_grad
-from tf_einsum_grad.benchmark.report import Environment
+from tf_einsum_grad.benchmark.results import Environment
 
 __all__ = ["describe_environment"]
 
 
 def describe_environment() -> Environment:
-    """This machine, and the versions of what is measured."""
+    """Describes this machine, and the versions of what is measured."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     threads = tf.config.threading.get_intra_op_parallelism_threads() or _cores()

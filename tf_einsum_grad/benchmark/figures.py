@@ -6,14 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tf_einsum_grad.benchmark.report import Report
+from tf_einsum_grad.benchmark.results import Results
 from tf_einsum_grad.benchmark.statistics import Ratio
+from tf_einsum_grad.benchmark.workloads import Mode
 
-__all__ = ["COLOURS", "LINE_COLOURS", "Row", "headline", "log_ticks", "ratio_rows", "ratio_ticks"]
+__all__ = [
+    "COLORS",
+    "LINE_COLORS",
+    "Row",
+    "headline",
+    "log_ticks",
+    "mode_name",
+    "ratio_rows",
+    "ratio_ticks",
+]
 
 # Okabe and Ito's palette, which people with any colour vision tell apart.
-COLOURS = {"eager": "#E69F00", "graph": "#0072B2", "xla": "#009E73"}
-LINE_COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
+COLORS: dict[Mode, str] = {"eager": "#E69F00", "graph": "#0072B2", "xla": "#009E73"}
+LINE_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
 
 _RATIO_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -24,23 +34,28 @@ class Row:
 
     name: str
     equation: str
-    ratios: tuple[tuple[str, Ratio], ...]
+    ratios: tuple[tuple[Mode, Ratio], ...]
     ours: float
     native: float
 
 
-def ratio_rows(report: Report) -> tuple[Row, ...]:
+def mode_name(mode: Mode) -> str:
+    """What a mode is called."""
+    return "XLA" if mode == "xla" else mode
+
+
+def ratio_rows(results: Results) -> tuple[Row, ...]:
     """Forward and backward together, the largest ratio in the main mode first."""
     rows = []
-    for c in report.comparisons:
+    for c in results.comparisons:
         ratios = tuple((m.mode, m.ratio) for m in c.measurements if m.which == "both")
-        main = c.find(report.main_mode)
+        main = c.find(results.main_mode)
         if main is None:
             continue
-        limit = report.limit_seconds(c.workload)
+        limit = results.limit_seconds(c.workload)
         shares = (limit / main.ours.median, limit / main.native.median)
         rows.append(Row(c.workload.name, c.workload.equation, ratios, *shares))
-    return tuple(sorted(rows, key=lambda row: -dict(row.ratios)[report.main_mode].value))
+    return tuple(sorted(rows, key=lambda row: -dict(row.ratios)[results.main_mode].value))
 
 
 def ratio_ticks(rows: Sequence[Row]) -> tuple[float, ...]:
@@ -59,15 +74,14 @@ def log_ticks(values: Sequence[float]) -> tuple[float, ...]:
     )
 
 
-def headline(report: Report) -> str:
+def headline(results: Results) -> str:
     """One sentence: the geometric mean in each mode."""
-    n = len(report.comparisons)
+    n = len(results.comparisons)
     if n == 1:
-        c = report.comparisons[0]
+        c = results.comparisons[0]
         return f"{c.workload.equation}, {c.workload.dtype}"
     shown = [
-        f"{report.geometric_mean(mode):.2f}x in {'XLA' if mode == 'xla' else mode} mode"
-        for mode in report.modes
+        f"{results.geometric_mean(mode):.2f}x in {mode_name(mode)} mode" for mode in results.modes
     ]
     means = " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
     return f"{n} workloads, forward and backward: geometric mean {means}"

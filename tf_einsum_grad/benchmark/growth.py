@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import Equation, fresh_labels
-from tf_einsum_grad.benchmark.report import Curve, Line, Overhead
+from tf_einsum_grad.benchmark.results import Curve, Line, Overhead
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
-from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.benchmark.workloads import Pass, Workload
 from tf_einsum_grad.planning.plan import make_plan
 
 __all__ = ["chain_equation", "measure_growth", "measure_overheads"]
@@ -74,7 +74,7 @@ def measure_growth(
 
 
 def _lines(
-    sizes: Sequence[int], workloads: Sequence[Workload], passes: Sequence[str], effort: Effort
+    sizes: Sequence[int], workloads: Sequence[Workload], passes: Sequence[Pass], effort: Effort
 ) -> tuple[Line, ...]:
     points: dict[str, list[tuple[int, float]]] = {}
     for size, workload in zip(sizes, workloads, strict=True):
@@ -111,7 +111,7 @@ def measure_overheads(effort: Effort) -> tuple[Overhead, ...]:
     def kernel(x: tf.Tensor, y: tf.Tensor, **transposes: bool) -> tf.Tensor:
         return tf.raw_ops.MatMul(a=x, b=y, **transposes)
 
-    bare: dict[str, Callable[[], object]] = {
+    bare: dict[Pass, Callable[[], object]] = {
         "forward": lambda: kernel(a, b),
         "both": lambda: (
             kernel(a, b),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tf_einsum_grad.benchmark.report import MachineLimit
+from tf_einsum_grad.algebra.dtypes import itemsize
+from tf_einsum_grad.benchmark.results import MachineLimit
 from tf_einsum_grad.benchmark.timing import Effort, interleave
-from tf_einsum_grad.benchmark.workloads import DTYPES
+from tf_einsum_grad.benchmark.workloads import real_products
 
 __all__ = ["measure_limit"]
 
@@ -20,7 +21,7 @@ def measure_limit(
     """Measures the rates of this machine.
 
     Args:
-        dtype: one of `workloads.DTYPES`.
+        dtype: one that has gradients.
         effort: how long each of the measurements may take.
         sides: of the square matrices, of which the fastest counts; 1024 and 2048 on CPU, 4096 and
             8192 on GPU by default.
@@ -45,13 +46,13 @@ def _matmul_rate(side: int, dtype: str, effort: Effort) -> float:
     """Multiplications and additions per second of the best of several products."""
     a, b = (_random((side, side), dtype) for _ in range(2))
     samples = interleave({"matmul": lambda: lambda: tf.matmul(a, b)}, effort)
-    flops = 2.0 * side**3 * (4 if dtype.startswith("complex") else 1)
+    flops = 2.0 * side**3 * real_products(dtype)
     return flops / min(samples["matmul"])
 
 
 def _bandwidth(n_bytes: int, dtype: str, effort: Effort) -> float:
     """Bytes per second of the best of an addition, a change of sign and a sum."""
-    length = max(1, n_bytes // DTYPES[dtype][0])
+    length = max(1, n_bytes // itemsize(dtype))
     a, b = (_random((length,), dtype) for _ in range(2))
     samples = interleave(
         {

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_einsum_grad.benchmark.report import Memory
-from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
+from tf_einsum_grad.benchmark.results import Memory
+from tf_einsum_grad.benchmark.variants import VARIANTS, Variant, build_passes, make_tensors
 from tf_einsum_grad.benchmark.workers import Worker
-from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.benchmark.workloads import Mode, Workload
 
 __all__ = ["measure_memory", "measure_peak", "start_memory_worker"]
 
@@ -24,8 +24,8 @@ def start_memory_worker() -> Worker:
     return Worker([sys.executable, "-m", "tf_einsum_grad.benchmark.memory_worker"], env)
 
 
-def measure_memory(workload: Workload, modes: Sequence[str], worker: Worker) -> tuple[Memory, ...]:
-    """The peak of each variant in each mode, forward and backward.
+def measure_memory(workload: Workload, modes: Sequence[Mode], worker: Worker) -> tuple[Memory, ...]:
+    """Measures the peak of each variant in each mode, forward and backward.
 
     Raises:
         WorkerError: a process was ended, by the system for want of memory, say.
@@ -34,15 +34,16 @@ def measure_memory(workload: Workload, modes: Sequence[str], worker: Worker) -> 
     return tuple(
         Memory(
             mode,
-            *(measure_peak(workload, mode, who, worker) for who in ("ours", "native")),
-            needed=needed,
+            measure_peak(workload, mode, "ours", worker),
+            measure_peak(workload, mode, "native", worker),
+            needed,
         )
         for mode in modes
     )
 
 
-def measure_peak(workload: Workload, mode: str, who: str, worker: Worker) -> int:
-    """The peak of one variant, "ours" or "native", in one mode, forward and backward.
+def measure_peak(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
+    """Measures the peak of one variant in one mode, forward and backward, in bytes.
 
     Raises:
         WorkerError: as `measure_memory` does.
@@ -52,12 +53,12 @@ def measure_peak(workload: Workload, mode: str, who: str, worker: Worker) -> int
     return held + measure(workload, mode, who, worker)
 
 
-def _on_cpu(workload: Workload, mode: str, who: str, worker: Worker) -> int:
+def _on_cpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
     job = {"equation": workload.equation, "shapes": workload.shapes, "dtype": workload.dtype}
     return int(worker.ask({**job, "mode": mode, "who": who})["bytes"])
 
 
-def _on_gpu(workload: Workload, mode: str, who: str, worker: Worker) -> int:
+def _on_gpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
     operands, cotangent = make_tensors(workload)
     call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
     call()

@@ -15,11 +15,14 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow  # noqa: F401
 
-from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.benchmark.workloads import Mode, Workload
+
+if TYPE_CHECKING:
+    from tf_einsum_grad.benchmark.variants import Variant
 
 __all__ = ["peak_bytes"]
 
@@ -27,7 +30,7 @@ _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
-def peak_bytes(workload: Workload, mode: str, who: str) -> int:
+def peak_bytes(workload: Workload, mode: Mode, who: Variant) -> int:
     """Peak bytes of both passes, above what the process held with its inputs made.
 
     The first calls trace, compile and load kernels; the peak is the highest of those after them,

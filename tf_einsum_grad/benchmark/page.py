@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from tf_einsum_grad.benchmark.figures import COLOURS, headline
-from tf_einsum_grad.benchmark.report import Report
+from tf_einsum_grad.benchmark.figures import COLORS, headline, mode_name
+from tf_einsum_grad.benchmark.results import Results
 from tf_einsum_grad.benchmark.svg import legend, line_chart, suite_chart
-from tf_einsum_grad.benchmark.tables import details, notes, suite_table, times
+from tf_einsum_grad.benchmark.tables import details, notes, suite_table
+from tf_einsum_grad.text.numbers import times
+from tf_einsum_grad.text.pages import Html, element, html_table
 
 __all__ = ["to_html"]
 
@@ -36,7 +38,7 @@ text.label {{ text-anchor: end; }} text.tick {{ text-anchor: middle; fill: var(-
 line.grid {{ stroke: var(--line); }} line.one {{ stroke: var(--ink); }}
 line.link {{ stroke: var(--line); stroke-width: 3; }} rect.slower {{ fill: var(--slower); }}
 circle.native {{ fill: var(--page); stroke: var(--soft); stroke-width: 1.5; }}
-{"".join(f".{m} {{ fill: {c}; stroke: {c}; }} " for m, c in COLOURS.items())}
+{"".join(f".{m} {{ fill: {c}; stroke: {c}; }} " for m, c in COLORS.items())}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .88rem;
   font-variant-numeric: tabular-nums; }}
@@ -50,70 +52,72 @@ code {{ font-size: .92em; }} .failed {{ color: #d55e00; }}
 """
 
 
-def to_html(report: Report) -> str:
+def to_html(results: Results) -> str:
     """The report as a page: summary, charts, tables, and where it was measured."""
     title = "tf_einsum_grad against tf.einsum"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-        f"<h1>{title}</h1>\n<p class='soft'>{html.escape(headline(report))}</p>\n"
-        + "\n".join(_sections(report))
+        f"<h1>{title}</h1>\n<p class='soft'>{html.escape(headline(results))}</p>\n"
+        + "\n".join(_sections(results))
         + "\n</body></html>\n"
     )
 
 
-def _sections(report: Report) -> Iterator[str]:
-    yield _cards(report)
-    for failure in report.failures:
+def _sections(results: Results) -> Iterator[str]:
+    yield _cards(results)
+    for failure in results.failures:
         name, message = html.escape(failure.name), html.escape(failure.message)
         yield f"<p class='failed'><b>Failed: {name}.</b> {message}</p>"
-    chart = suite_chart(report)
+    chart = suite_chart(results)
     if chart:
-        yield f"<h2>Forward and backward</h2>{legend(report)}<div class='scroll'>{chart}</div>"
-    if len(report.comparisons) > 1:
-        header, body = suite_table(report)
-        yield f"<h2>Workloads</h2>{_table(header, body, mean=True)}"
+        yield f"<h2>Forward and backward</h2>{legend(results)}<div class='scroll'>{chart}</div>"
+    if len(results.comparisons) > 1:
+        header, (*body, mean) = suite_table(results)
+        last = element("tr", *(element("td", cell) for cell in mean), class_="mean")
+        yield f"<h2>Workloads</h2>{_scrolling(html_table(header, [*body, last], sections=True))}"
         yield (
-            f"<p class='soft'>Times are medians in {report.main_mode} mode. Columns named after "
+            f"<p class='soft'>Times are medians in {results.main_mode} mode. Columns named after "
             "modes and other libraries: how many times faster tf_einsum_grad is than native "
             "einsum in that mode, and than that library. <i>of limit</i>: the shares that "
             "tf_einsum_grad and native reach of what the machine's matmul rate and memory "
             "bandwidth allow. <i>memory</i>: peak, as a share of native's.</p>"
         )
-    curves = [line_chart(curve) for curve in report.curves]
+    curves = [line_chart(curve) for curve in results.curves]
     if any(curves):
         yield f"<h2>How cost grows</h2><div class='curves'>{''.join(curves)}</div>"
-    yield "<h2>Every measurement</h2>" + "".join(_details(report))
-    lines = "".join(f"<li>{html.escape(line.strip())}</li>" for line in notes(report))
+    yield "<h2>Every measurement</h2>" + "".join(_details(results))
+    lines = "".join(f"<li>{html.escape(line.strip())}</li>" for line in notes(results))
     yield f"<footer><h2>Measured</h2><ul>{lines}</ul></footer>"
 
 
-def _cards(report: Report) -> str:
+def _cards(results: Results) -> str:
     cards = []
-    for mode in report.modes:
-        found = [m for m in (c.find(mode) for c in report.comparisons) if m is not None]
+    for mode in results.modes:
+        found = [m for m in (c.find(mode) for c in results.comparisons) if m is not None]
         if not found:
             continue
-        name = "XLA" if mode == "xla" else mode
         lowest = min(found, key=lambda m: m.ratio.value).ratio.value
         below = f"; lowest {times(lowest)}" if len(found) > 1 else ""
-        mean = times(report.geometric_mean(mode))
-        cards.append(f"<div class='card'><b>{mean}</b><span>{name} mode{below}</span></div>")
-    for limit in report.limits:
-        cards.append(
-            f"<div class='card'><b>{limit.flops_per_second / 1e9:.0f} GFLOP/s</b>"
-            f"<span>{limit.dtype} matmul, this machine</span></div>"
-            f"<div class='card'><b>{limit.bytes_per_second / 1e9:.1f} GB/s</b>"
-            "<span>memory bandwidth</span></div>"
-        )
-    return f"<div class='cards'>{''.join(cards)}</div>"
+        mean = times(results.geometric_mean(mode))
+        cards.append(_card(mean, f"{mode_name(mode)} mode{below}"))
+    for limit in results.limits:
+        arithmetic, memory = limit.flops_per_second / 1e9, limit.bytes_per_second / 1e9
+        cards.append(_card(f"{arithmetic:.0f} GFLOP/s", f"{limit.dtype} matmul, this machine"))
+        cards.append(_card(f"{memory:.1f} GB/s", "memory bandwidth"))
+    return element("div", *cards, class_="cards")
 
 
-def _details(report: Report) -> Iterator[str]:
-    is_open = " open" if len(report.comparisons) == 1 else ""
-    for c in report.comparisons:
-        header, body = details(c, report)
+def _card(figure: str, what: str) -> Html:
+    return element("div", element("b", figure), element("span", what), class_="card")
+
+
+def _details(results: Results) -> Iterator[str]:
+    is_open = " open" if len(results.comparisons) == 1 else ""
+    for c in results.comparisons:
+        header, body = details(c, results)
+        table = html_table(header, body, sections=True, class_="names")
         w = c.workload
         shapes = " ".join(str(shape).replace(" ", "") for shape in w.shapes[:4])
         more = " ..." if len(w.shapes) > 4 else ""
@@ -121,23 +125,10 @@ def _details(report: Report) -> Iterator[str]:
         yield (
             f"<details{is_open}><summary>{html.escape(w.name)} "
             f"<code>{html.escape(equation)}</code> "
-            f"<span class='soft'>{shapes}{more} {w.dtype}, bound by {report.bound_by(w)}</span>"
-            f"</summary>{_table(header, body, names=True)}</details>"
+            f"<span class='soft'>{shapes}{more} {w.dtype}, bound by {results.bound_by(w)}</span>"
+            f"</summary>{_scrolling(table)}</details>"
         )
 
 
-def _table(
-    header: Sequence[str], body: Iterable[Sequence[str]], mean: bool = False, names: bool = False
-) -> str:
-    rows = list(body)
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    lines = []
-    for k, row in enumerate(rows):
-        kind = " class='mean'" if mean and k == len(rows) - 1 else ""
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        lines.append(f"<tr{kind}>{cells}</tr>")
-    kind = " class='names'" if names else ""
-    return (
-        f"<div class='scroll'><table{kind}><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+def _scrolling(table: Html) -> Html:
+    return element("div", table, class_="scroll")

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from tf_einsum_grad.benchmark.checks import check_results
-from tf_einsum_grad.benchmark.report import Peer
-from tf_einsum_grad.benchmark.statistics import summarise
+from tf_einsum_grad.benchmark.results import Peer
+from tf_einsum_grad.benchmark.statistics import summarize
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import Preparation
 from tf_einsum_grad.benchmark.workers import Worker
-from tf_einsum_grad.benchmark.workloads import PEERS, Workload
+from tf_einsum_grad.benchmark.workloads import PEERS, PeerName, Workload
 
 __all__ = ["find_peers", "race", "start_peer"]
 
 _ROUNDS = 3
 
 
-def find_peers(python: str | None = None) -> tuple[str, ...]:
+def find_peers(python: str | None = None) -> tuple[PeerName, ...]:
     """Which peers a Python has installed.
 
     Args:
@@ -40,14 +40,15 @@ def find_peers(python: str | None = None) -> tuple[str, ...]:
         found = subprocess.run([python, "-c", code, *PEERS], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ValueError(f"the peers' Python {python!r} does not run: {error}") from error
-    return tuple(found.stdout.decode().split())
+    present = found.stdout.decode().split()
+    return tuple(name for name in PEERS if name in present)
 
 
 def _python(python: str | None) -> str:
     return python or os.environ.get("TF_EINSUM_GRAD_PEER_PYTHON") or sys.executable
 
 
-def start_peer(name: str, threads: int, python: str | None = None) -> tuple[Worker, str]:
+def start_peer(name: PeerName, threads: int, python: str | None = None) -> tuple[Worker, str]:
     """The process of a peer, limited to `threads` threads, and the peer's version.
 
     Raises:
@@ -63,7 +64,7 @@ def start_peer(name: str, threads: int, python: str | None = None) -> tuple[Work
 
 def race(
     workload: Workload,
-    name: str,
+    name: PeerName,
     worker: Worker,
     reference: Sequence[np.ndarray],
     ours: Preparation,
@@ -100,4 +101,4 @@ def race(
         # Idle threads of the peer's spin for a while before they sleep.
         time.sleep(0.05)
         own += interleave({"ours": ours}, share)["ours"]
-    return Peer(name, summarise(theirs), summarise(own))
+    return Peer(name, summarize(theirs), summarize(own))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tf_einsum_grad.benchmark.report import Measurement, Report
+from tf_einsum_grad.benchmark.results import Measurement, Results
 from tf_einsum_grad.benchmark.statistics import Ratio
-from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.benchmark.workloads import Mode, Pass, Workload
 
 __all__ = ["Regression", "confirm_regressions", "find_regressions"]
 
@@ -21,8 +21,8 @@ class Regression:
     """A ratio that fell by more than the noise of both measurements."""
 
     workload: Workload
-    mode: str
-    which: str
+    mode: Mode
+    which: Pass
     old: Ratio
     new: Ratio
 
@@ -33,7 +33,7 @@ class Regression:
         )
 
 
-def find_regressions(old: Report, new: Report) -> tuple[Regression, ...]:
+def find_regressions(old: Results, new: Results) -> tuple[Regression, ...]:
     """What fell between two reports, of what is in both with the same shapes and dtype."""
     before = {key: m.ratio for key, m in _ratios(old).items()}
     return tuple(
@@ -44,7 +44,7 @@ def find_regressions(old: Report, new: Report) -> tuple[Regression, ...]:
 
 
 def confirm_regressions(
-    found: Sequence[Regression], old: Report, measure: Callable[[tuple[Workload, ...]], Report]
+    found: Sequence[Regression], old: Results, measure: Callable[[tuple[Workload, ...]], Results]
 ) -> tuple[Regression, ...]:
     """Those of the regressions that are found again each time their workloads are measured again.
 
@@ -70,5 +70,5 @@ def confirm_regressions(
     return remaining
 
 
-def _ratios(report: Report) -> dict[tuple, Measurement]:
-    return {(c.workload, m.mode, m.which): m for c in report.comparisons for m in c.measurements}
+def _ratios(results: Results) -> dict[tuple[Workload, Mode, Pass], Measurement]:
+    return {(c.workload, m.mode, m.which): m for c in results.comparisons for m in c.measurements}

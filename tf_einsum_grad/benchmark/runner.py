@@ -16,25 +16,37 @@ from tf_einsum_grad.benchmark.growth import measure_growth, measure_overheads
 from tf_einsum_grad.benchmark.limits import measure_limit
 from tf_einsum_grad.benchmark.memory import measure_memory, start_memory_worker
 from tf_einsum_grad.benchmark.peers import find_peers, race, start_peer
-from tf_einsum_grad.benchmark.report import (
+from tf_einsum_grad.benchmark.report import Report
+from tf_einsum_grad.benchmark.results import (
     Comparison,
     Failure,
     MachineLimit,
     Measurement,
     Memory,
     Peer,
-    Report,
 )
-from tf_einsum_grad.benchmark.statistics import paired_ratio, summarise
+from tf_einsum_grad.benchmark.statistics import paired_ratio, summarize
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import (
     VARIANTS,
     Preparation,
+    Variant,
+    as_arrays,
     build_passes,
     make_tensors,
+    native_values,
 )
 from tf_einsum_grad.benchmark.workers import Worker, WorkerError
-from tf_einsum_grad.benchmark.workloads import MODES, PASSES, PEERS, Workload, load_workloads
+from tf_einsum_grad.benchmark.workloads import (
+    MODES,
+    PASSES,
+    PEERS,
+    Mode,
+    Pass,
+    PeerName,
+    Workload,
+    load_workloads,
+)
 
 __all__ = ["Progress", "ResultMismatch", "compare", "run_suite"]
 
@@ -46,12 +58,12 @@ def compare(
     equation: str,
     *shapes: Sequence[int],
     dtype: str = "float32",
-    modes: Sequence[str] = MODES,
-    passes: Sequence[str] = PASSES,
+    modes: Sequence[Mode] = MODES,
+    passes: Sequence[Pass] = PASSES,
     quick: bool = False,
     effort: Effort | None = None,
     memory: bool = True,
-    peers: Sequence[str] = (),
+    peers: Sequence[PeerName] = (),
     peer_python: str | None = None,
     growth: bool = False,
     seed: int = 0,
@@ -91,27 +103,20 @@ def compare(
         True
     """
     workload = Workload("einsum", "yours", equation, tuple(map(tuple, shapes)), dtype)
-    settings = _Settings(
-        tuple(modes),
-        tuple(passes),
-        effort or _effort(quick),
-        memory,
-        tuple(peers),
-        peer_python,
-        seed,
-    )
+    effort = effort or _effort(quick)
+    settings = _Settings(modes, passes, effort, memory, peers, peer_python, seed)
     return _run((workload,), settings, growth, progress, stop=True)
 
 
 def run_suite(
     workloads: Sequence[Workload] | None = None,
     *,
-    modes: Sequence[str] = MODES,
-    passes: Sequence[str] = PASSES,
+    modes: Sequence[Mode] = MODES,
+    passes: Sequence[Pass] = PASSES,
     quick: bool = False,
     effort: Effort | None = None,
     memory: bool = True,
-    peers: Sequence[str] = (),
+    peers: Sequence[PeerName] = (),
     peer_python: str | None = None,
     growth: bool = False,
     seed: int = 0,
@@ -137,15 +142,8 @@ def run_suite(
     """
     if workloads is None:
         workloads = load_workloads()
-    settings = _Settings(
-        tuple(modes),
-        tuple(passes),
-        effort or _effort(quick),
-        memory,
-        tuple(peers),
-        peer_python,
-        seed,
-    )
+    effort = effort or _effort(quick)
+    settings = _Settings(modes, passes, effort, memory, peers, peer_python, seed)
     return _run(workloads, settings, growth, progress, stop=False)
 
 
@@ -155,11 +153,11 @@ def _effort(quick: bool) -> Effort:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    modes: tuple[str, ...]
-    passes: tuple[str, ...]
+    modes: Sequence[Mode]
+    passes: Sequence[Pass]
     effort: Effort
     memory: bool
-    peers: tuple[str, ...]
+    peers: Sequence[PeerName]
     peer_python: str | None
     seed: int
 
@@ -230,7 +228,7 @@ class _Session:
     def __init__(self, settings: _Settings, stack: ExitStack, threads: int) -> None:
         self.settings = settings
         self.memory = stack.enter_context(start_memory_worker()) if settings.memory else None
-        self.peers: dict[str, Worker] = {}
+        self.peers: dict[PeerName, Worker] = {}
         self.peer_versions: dict[str, str] = {}
         self.failures: list[Failure] = []
         present = find_peers(settings.peer_python) if settings.peers else ()
@@ -259,10 +257,10 @@ class _Session:
             }
             for mode in settings.modes
         }
-        reference = _reference(workload, operands, cotangent)
+        reference = native_values(workload.equation, operands, cotangent)
         measurements = []
         for mode, passes in built.items():
-            values = _values(passes["ours"]["both"]()())
+            values = as_arrays(passes["ours"]["both"]()())
             check_results(workload, f"tf_einsum_grad in {mode} mode", values, reference)
             for which in settings.passes:
                 pair = {who: passes[who][which] for who in VARIANTS}
@@ -293,31 +291,14 @@ class _Session:
         return tuple(found)
 
 
-def _reference(
-    workload: Workload, operands: Sequence[tf.Tensor], cotangent: tf.Tensor
-) -> list[np.ndarray]:
-    """TensorFlow's result and gradients; in float32 for half precision, which it sums badly."""
-    if workload.dtype in ("float16", "bfloat16"):
-        operands = [tf.cast(x, tf.float32) for x in operands]
-        cotangent = tf.cast(cotangent, tf.float32)
-    native = build_passes(VARIANTS["native"], workload.equation, "graph", operands, cotangent)
-    return _values(native["both"]()())
-
-
-def _time(mode: str, which: str, pair: Mapping[str, Preparation], effort: Effort) -> Measurement:
+def _time(
+    mode: Mode, which: Pass, pair: Mapping[Variant, Preparation], effort: Effort
+) -> Measurement:
     samples = interleave(pair, effort)
     return Measurement(
         mode,
         which,
-        summarise(samples["ours"]),
-        summarise(samples["native"]),
+        summarize(samples["ours"]),
+        summarize(samples["native"]),
         paired_ratio(samples["native"], samples["ours"]),
     )
-
-
-def _values(tensors: Sequence[tf.Tensor]) -> list[np.ndarray]:
-    """Tensors as arrays, half-precision ones widened."""
-    return [
-        (tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x).numpy()
-        for x in tensors
-    ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Ratio", "Timing", "geometric_mean", "paired_ratio", "summarise"]
+__all__ = ["Ratio", "Timing", "geometric_mean", "paired_ratio", "summarize"]
 
 _RESAMPLES = 1000
 
@@ -35,11 +35,11 @@ class Ratio:
         return self.high < old.low
 
 
-def summarise(seconds: Sequence[float]) -> Timing:
+def summarize(seconds: Sequence[float]) -> Timing:
     """The median and quartiles of a series of timings.
 
     Example:
-        >>> summarise([1.0, 2.0, 3.0])
+        >>> summarize([1.0, 2.0, 3.0])
         Timing(median=2.0, low=1.5, high=2.5, repeats=3)
     """
     low, median, high = np.percentile(seconds, (25, 50, 75))

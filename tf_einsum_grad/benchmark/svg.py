@@ -1,23 +1,26 @@
-"""Charts as inline SVG, for the page; no library needed. Colours come from the page's style."""
+"""Charts as inline SVG, for the page; no library needed. Colors come from the page's style."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tf_einsum_grad.benchmark.figures import (
-    COLOURS,
-    LINE_COLOURS,
+    COLORS,
+    LINE_COLORS,
     Row,
     log_ticks,
+    mode_name,
     ratio_rows,
     ratio_ticks,
 )
-from tf_einsum_grad.benchmark.report import Curve, Report
-from tf_einsum_grad.benchmark.tables import duration, percent, times
+from tf_einsum_grad.benchmark.results import Curve, Line, Results
+from tf_einsum_grad.benchmark.workloads import Mode
+from tf_einsum_grad.text.numbers import duration, percent, times
 
-__all__ = ["line_chart", "suite_chart"]
+__all__ = ["legend", "line_chart", "suite_chart"]
 
 _ROW = 19
 _TOP = 56
@@ -27,36 +30,47 @@ _SHARES = (_LABELS + 500, _LABELS + 760)
 _WIDTH = 1000
 
 
-def suite_chart(report: Report) -> str:
+@dataclass(frozen=True, slots=True)
+class _LogAxis:
+    """A logarithmic axis: values from `low` to `high` stand between `start` and `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def place(self, value: float) -> float:
+        """Where a value stands; one beyond the axis stands at its end."""
+        inside = min(max(value, self.low), self.high)
+        share = math.log(inside / self.low) / math.log(self.high / self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def suite_chart(results: Results) -> str:
     """For each workload, how many times faster than native, and how near to the limit."""
-    rows = ratio_rows(report)
+    rows = ratio_rows(results)
     if not rows:
         return ""
     height = _TOP + _ROW * len(rows) + 12
     label = "Ratios to native einsum, and shares of the limit"
-    parts = "".join(_suite_parts(report, rows, height))
+    parts = "".join(_suite_parts(results, rows, height))
     return (
         f'<svg class="suite" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">'
         f"{parts}</svg>"
     )
 
 
-def _suite_parts(report: Report, rows: tuple[Row, ...], height: int) -> Iterator[str]:
+def _suite_parts(results: Results, rows: tuple[Row, ...], height: int) -> Iterator[str]:
     ticks = ratio_ticks(rows)
     bottom = height - 12
-    low, high = math.log(ticks[0]), math.log(ticks[-1])
-
-    def at(ratio: float) -> float:
-        share = (math.log(min(max(ratio, ticks[0]), ticks[-1])) - low) / (high - low)
-        return _RATIOS[0] + share * (_RATIOS[1] - _RATIOS[0])
-
+    at = _LogAxis(ticks[0], ticks[-1], *_RATIOS).place
     most = max(1.05, *(max(row.ours, row.native) for row in rows))
 
     def share_at(share: float) -> float:
         return _SHARES[0] + share / most * (_SHARES[1] - _SHARES[0])
 
     yield _text(_RATIOS[0], 14, "Times faster than native (log scale; bars: 95% interval)", "title")
-    yield _text(_SHARES[0], 14, f"Share of the machine's limit ({report.main_mode})", "title")
+    yield _text(_SHARES[0], 14, f"Share of the machine's limit ({results.main_mode})", "title")
     yield (
         f'<rect class="slower" x="{_RATIOS[0]}" y="{_TOP - 6}" width="{at(1) - _RATIOS[0]:.1f}" '
         f'height="{bottom - _TOP + 6}"/>'
@@ -99,8 +113,8 @@ def _circle(kind: str, x: float, y: float, tooltip: str) -> str:
     )
 
 
-def _marker(mode: str, x: float, y: float, tooltip: str) -> str:
-    """A circle for graph, a triangle for eager, a diamond for XLA: colour is not all there is."""
+def _marker(mode: Mode, x: float, y: float, tooltip: str) -> str:
+    """A circle for graph, a triangle for eager, a diamond for XLA: color is not all there is."""
     if mode == "graph":
         return _circle(mode, x, y, tooltip)
     corners = {
@@ -113,13 +127,13 @@ def _marker(mode: str, x: float, y: float, tooltip: str) -> str:
     )
 
 
-def legend(report: Report) -> str:
+def legend(results: Results) -> str:
     """The markers with their names, as HTML."""
     entries = [
         f'<span><svg class="key" viewBox="-7 -7 14 14">{_marker(mode, 0, 0, mode)}</svg>'
-        f"{'XLA' if mode == 'xla' else mode}</span>"
-        for mode in COLOURS
-        if mode in report.modes
+        f"{mode_name(mode)}</span>"
+        for mode in COLORS
+        if mode in results.modes
     ]
     entries.append(
         f'<span><svg class="key" viewBox="-7 -7 14 14">{_circle("native", 0, 0, "native")}</svg>'
@@ -136,55 +150,42 @@ def line_chart(curve: Curve) -> str:
         return ""
     ticks = log_ticks(values)
     left, right, top, bottom = 70.0, 360.0, 30.0, 250.0
-
-    def x_at(size: float) -> float:
-        return left + (right - left) * math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0])
-
-    def y_at(seconds: float) -> float:
-        return bottom - (bottom - top) * math.log(seconds / ticks[0]) / math.log(
-            ticks[-1] / ticks[0]
-        )
-
+    x = _LogAxis(sizes[0], sizes[-1], left, right)
+    y = _LogAxis(ticks[0], ticks[-1], bottom, top)
     parts = [_text(left, 14, curve.title, "title")]
     for tick in ticks:
-        y = y_at(tick)
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(left - 8, y + 4, _tick_text(tick), "label"))
+        at = y.place(tick)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(_text(left - 8, at + 4, duration(tick, digits=1), "label"))
     for size in sizes:
-        parts.append(_text(x_at(size), bottom + 18, str(size), "tick"))
+        parts.append(_text(x.place(size), bottom + 18, str(size), "tick"))
     parts.append(_text((left + right) / 2, bottom + 36, curve.size, "tick"))
-    ends = sorted((y_at(line.points[-1][1]), k) for k, line in enumerate(curve.lines))
-    names = {}
-    last = -math.inf
-    for y, k in ends:
-        last = max(y, last + 14)
-        names[k] = last
-    for k, line in enumerate(curve.lines):
-        points = [(n, s, x_at(n), y_at(s)) for n, s in line.points]
-        parts += _line_parts(line.name, points, LINE_COLOURS[k % len(LINE_COLOURS)])
+    for k, (line, name_at) in enumerate(zip(curve.lines, _name_places(curve, y), strict=True)):
+        color = LINE_COLORS[k % len(LINE_COLORS)]
+        parts += _line_parts(line, x, y, color)
         parts.append(
-            f'<text x="{right + 10:.1f}" y="{names[k] + 4:.1f}" '
-            f'style="fill:{LINE_COLOURS[k % len(LINE_COLOURS)]}">{html.escape(line.name)}</text>'
+            f'<text x="{right + 10:.1f}" y="{name_at + 4:.1f}" '
+            f'style="fill:{color}">{html.escape(line.name)}</text>'
         )
     return f'<svg class="curve" viewBox="0 0 500 300" role="img">{"".join(parts)}</svg>'
 
 
-def _line_parts(
-    name: str, points: Sequence[tuple[int, float, float, float]], colour: str
-) -> Iterator[str]:
-    """A line and its points, each (size, seconds, x, y)."""
-    dashes = ' stroke-dasharray="6 4"' if name.startswith("native") else ""
-    path = " ".join(f"{x:.1f},{y:.1f}" for _, _, x, y in points)
-    yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-    for size, seconds, x, y in points:
+def _name_places(curve: Curve, y: _LogAxis) -> list[float]:
+    """Where the name of each line stands: at its end, but below the name above it."""
+    ends = [y.place(line.points[-1][1]) for line in curve.lines]
+    last = -math.inf
+    for k in sorted(range(len(ends)), key=lambda k: ends[k]):
+        last = ends[k] = max(ends[k], last + 14)
+    return ends
+
+
+def _line_parts(line: Line, x: _LogAxis, y: _LogAxis, color: str) -> Iterator[str]:
+    """A line and its points."""
+    dashes = ' stroke-dasharray="6 4"' if line.name.startswith("native") else ""
+    path = " ".join(f"{x.place(size):.1f},{y.place(value):.1f}" for size, value in line.points)
+    yield f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dashes}/>'
+    for size, seconds in line.points:
         yield (
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}">'
-            f"<title>{html.escape(name)}, {size}: {duration(seconds)}</title></circle>"
+            f'<circle cx="{x.place(size):.1f}" cy="{y.place(seconds):.1f}" r="3" fill="{color}">'
+            f"<title>{html.escape(line.name)}, {size}: {duration(seconds)}</title></circle>"
         )
-
-
-def _tick_text(seconds: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= factor * 0.999:
-            return f"{seconds / factor:.0f} {unit}"
-    return f"{seconds / 1e-6:.0f} us"

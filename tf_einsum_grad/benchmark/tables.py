@@ -5,81 +5,58 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tf_einsum_grad.benchmark.report import Comparison, Curve, Memory, Report
+from tf_einsum_grad.benchmark.results import Comparison, Curve, Memory, Results
+from tf_einsum_grad.benchmark.workloads import Pass, PeerName
+from tf_einsum_grad.text.numbers import duration, percent, times
 
-__all__ = ["details", "duration", "notes", "percent", "suite_table", "times", "to_markdown"]
+__all__ = ["Table", "details", "notes", "suite_table", "to_markdown"]
+
+# The head and the rows.
+Table = tuple[list[str], list[list[str]]]
 
 # A process's memory is counted in pages and holds more than tensors; below this, nothing shows.
 _SMALL_BYTES = 1 << 20
 
 
-def duration(seconds: float) -> str:
-    """A time in three digits with its unit.
-
-    Example:
-        >>> duration(0.00123), duration(1.5e-5), duration(0.0)
-        ('1.23 ms', '15.0 us', '0.00 us')
-    """
-    if math.isnan(seconds):
-        return "-"
-    units = (("s", 1.0), ("ms", 1e-3))
-    unit, factor = next(((u, f) for u, f in units if abs(seconds) >= 0.9995 * f), ("us", 1e-6))
-    value = seconds / factor
-    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
-    return f"{value:.{digits}f} {unit}"
-
-
-def times(value: float) -> str:
-    """A ratio: "1.31x"."""
-    if math.isnan(value):
-        return "-"
-    digits = 0 if value >= 99.5 else 1 if value >= 9.95 else 2
-    return f"{value:.{digits}f}x"
-
-
-def percent(value: float) -> str:
-    """A share: "89%"."""
-    return "-" if math.isnan(value) else f"{100 * value:.0f}%"
-
-
-def suite_table(report: Report) -> tuple[list[str], list[list[str]]]:
+def suite_table(results: Results) -> Table:
     """The header and one row for each workload, forward and backward together, then the mean.
 
     Columns named after modes and peers: how many times faster ours is than native in that mode,
     than that peer. `of limit`: the shares of the machine's limit that ours and native reach.
     `memory`: ours' peak as a share of native's.
     """
-    which = _main_pass(report)
-    peers = tuple(dict.fromkeys(p.name for c in report.comparisons for p in c.peers))
-    has_memory = any(c.memory for c in report.comparisons)
-    header = ["workload", "ours", "native", *report.modes, "of limit"]
+    which = _main_pass(results)
+    peers = tuple(dict.fromkeys(p.name for c in results.comparisons for p in c.peers))
+    has_memory = any(c.memory for c in results.comparisons)
+    header = ["workload", "ours", "native", *results.modes, "of limit"]
     header += ["memory"] * has_memory + list(peers)
-    body = [_row(report, c, which, has_memory, peers) for c in report.comparisons]
+    body = [_row(results, c, which, has_memory, peers) for c in results.comparisons]
     if len(body) > 1:
-        means = [times(report.geometric_mean(mode, which)) for mode in report.modes]
+        means = [times(results.geometric_mean(mode, which)) for mode in results.modes]
         rest = len(header) - 3 - len(means)
         body.append(["geometric mean", "", "", *means, *[""] * rest])
     return header, body
 
 
-def _main_pass(report: Report) -> str:
+def _main_pass(results: Results) -> Pass:
     """Both passes where they were measured together."""
-    found = {m.which for c in report.comparisons for m in c.measurements}
-    return next((which for which in ("both", "forward", "backward") if which in found), "both")
+    found = {m.which for c in results.comparisons for m in c.measurements}
+    wanted: tuple[Pass, ...] = ("both", "forward", "backward")
+    return next((which for which in wanted if which in found), "both")
 
 
 def _row(
-    report: Report, c: Comparison, which: str, has_memory: bool, peers: tuple[str, ...]
+    results: Results, c: Comparison, which: Pass, has_memory: bool, peers: tuple[PeerName, ...]
 ) -> list[str]:
-    main = c.find(report.main_mode, which)
+    main = c.find(results.main_mode, which)
     ours, native = (main.ours.median, main.native.median) if main else (math.nan, math.nan)
-    limit = report.limit_seconds(c.workload, which)
-    found = [c.find(mode, which) for mode in report.modes]
+    limit = results.limit_seconds(c.workload, which)
+    found = [c.find(mode, which) for mode in results.modes]
     row = [c.workload.name, duration(ours), duration(native)]
     row += [times(m.ratio.value) if m else "-" for m in found]
     row.append(_shares(limit / ours, limit / native))
     if has_memory:
-        use = next((use for use in c.memory if use.mode == report.main_mode), None)
+        use = next((use for use in c.memory if use.mode == results.main_mode), None)
         row.append(_memory_share(use))
     for name in peers:
         row.append(next((times(p.ratio) for p in c.peers if p.name == name), "-"))
@@ -98,7 +75,7 @@ def _shares(ours: float, native: float) -> str:
     return f"{100 * ours:.0f}/{100 * native:.0f}%"
 
 
-def details(c: Comparison, report: Report) -> tuple[list[str], list[list[str]]]:
+def details(c: Comparison, results: Results) -> Table:
     """The header and one row for each pass in each mode of one workload."""
     header = ["mode", "pass", "ours", "quartiles", "native", "quartiles", "ratio", "95%", "limit"]
     body = [
@@ -111,48 +88,48 @@ def details(c: Comparison, report: Report) -> tuple[list[str], list[list[str]]]:
             f"{duration(m.native.low)}-{duration(m.native.high)}",
             times(m.ratio.value),
             f"{m.ratio.low:.2f}-{m.ratio.high:.2f}",
-            percent(report.limit_seconds(c.workload, m.which) / m.ours.median),
+            percent(results.limit_seconds(c.workload, m.which) / m.ours.median),
         ]
         for m in c.measurements
     ]
     return header, body
 
 
-def notes(report: Report) -> Iterator[str]:
+def notes(results: Results) -> Iterator[str]:
     """What stands below a table: limits, overheads, growth, failures, and where it was measured."""
-    if report.comparisons:
+    if results.comparisons:
         yield (
             "A ratio is the median over pairs of runs in turn: what slows both does not change it, "
             "so it need not be the quotient of the two medians."
         )
-    for limit in report.limits:
+    for limit in results.limits:
         yield (
             f"Limit of this machine, {limit.dtype}: {limit.flops_per_second / 1e9:.1f} GFLOP/s in "
             f"a large matmul, {limit.bytes_per_second / 1e9:.1f} GB/s of memory."
         )
-    if len(report.comparisons) == 1:
-        for use in report.comparisons[0].memory:
+    if len(results.comparisons) == 1:
+        for use in results.comparisons[0].memory:
             yield (
                 f"Peak memory, {use.mode}: ours {use.ours / 1e6:.1f} MB, native "
                 f"{use.native / 1e6:.1f} MB; operands, result and gradients alone "
                 f"{use.needed / 1e6:.1f} MB."
             )
-        for peer in report.comparisons[0].peers:
+        for peer in results.comparisons[0].peers:
             yield (
                 f"{peer.name}: {duration(peer.timing.median)}, ours in turn with it "
                 f"{duration(peer.ours.median)} ({times(peer.ratio)} as fast)."
             )
-    for x in report.overheads:
+    for x in results.overheads:
         both = "forward and backward" if x.which == "both" else x.which
         yield (
             f"Eager (4,5)x(5,3), {both}: over the bare kernels' {duration(x.kernels)}, ours takes "
             f"{duration(x.ours - x.kernels)} more, native {duration(x.native - x.kernels)}."
         )
-    for curve in report.curves:
+    for curve in results.curves:
         yield from _curve_lines(curve)
-    for failure in report.failures:
+    for failure in results.failures:
         yield f"FAILED {failure.name}: {failure.message}"
-    e = report.environment
+    e = results.environment
     versions = ", ".join(f"{name} {version}" for name, version in e.versions)
     yield f"{e.date}, {e.machine} ({e.device}), {e.threads} threads; {versions}."
 
@@ -169,16 +146,16 @@ def _curve_lines(curve: Curve) -> Iterator[str]:
         yield f"  ours, backward over forward: {shares}"
 
 
-def to_markdown(report: Report) -> str:
+def to_markdown(results: Results) -> str:
     """The table as Markdown, then what was measured where.
 
     Times are medians of forward and backward together, in graph mode where it was measured; the
     columns `eager`, `graph` and `xla` say how many times faster than native.
     """
-    header, body = suite_table(report)
+    header, body = suite_table(results)
     ruler = ["---", *["---:"] * (len(header) - 1)]
     lines = ["| " + " | ".join(line) + " |" for line in (header, ruler, *body)]
     below = [
-        f"* {line}" if not line.startswith("  ") else f"  * {line[2:]}" for line in notes(report)
+        f"* {line}" if not line.startswith("  ") else f"  * {line[2:]}" for line in notes(results)
     ]
     return "\n".join([*lines, "", *below]) + "\n"

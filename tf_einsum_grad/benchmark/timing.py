@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import tensorflow as tf
 
 from tf_einsum_grad.benchmark.variants import Preparation
 
-__all__ = ["Effort", "interleave", "synchronise"]
+__all__ = ["Effort", "interleave", "synchronize"]
+
+_Name = TypeVar("_Name", bound=str)
 
 # A sample lasts at least this long, so that reading the clock does not count.
 _SAMPLE_SECONDS = 0.5e-3
@@ -39,7 +42,7 @@ class Effort:
         return cls(repeats=3, seconds=0.2, most=50)
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     """Waits for what was sent to an accelerator; on CPU every call is finished when it returns."""
     if _has_gpu():
         tf.test.experimental.sync_devices()
@@ -50,14 +53,14 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-def interleave(passes: Mapping[str, Preparation], effort: Effort) -> dict[str, list[float]]:
+def interleave(passes: Mapping[_Name, Preparation], effort: Effort) -> dict[_Name, list[float]]:
     """Seconds of each call, sample by sample; the i-th samples were taken one after the other.
 
     Each is called twice before, which traces, compiles and fills caches. Which one goes first
     alternates, so that none always finds the caches as another one left them.
     """
     calls = {name: _calls_per_sample(prepare) for name, prepare in passes.items()}
-    samples: dict[str, list[float]] = {name: [] for name in passes}
+    samples: dict[_Name, list[float]] = {name: [] for name in passes}
     names = list(passes)
     least = min(effort.repeats, 3)
     start = time.perf_counter()
@@ -79,11 +82,11 @@ def _calls_per_sample(prepare: Preparation) -> int:
 
 def _sample(prepare: Preparation, n_calls: int) -> float:
     calls = [prepare() for _ in range(n_calls)]
-    synchronise()
+    synchronize()
     start = time.perf_counter()
     for call in calls:
         call()
-    synchronise()
+    synchronize()
     return (time.perf_counter() - start) / n_calls
 
 

@@ -7,16 +7,26 @@ is. Only the eager backward pass has something to prepare, the tape.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.benchmark.workloads import Workload
+from tf_einsum_grad.benchmark.workloads import Mode, Pass, Workload
 from tf_einsum_grad.ops import einsum
 
-__all__ = ["VARIANTS", "Preparation", "build_passes", "make_tensors", "native_einsum"]
+__all__ = [
+    "VARIANTS",
+    "Preparation",
+    "Variant",
+    "as_arrays",
+    "build_passes",
+    "make_tensors",
+    "native_einsum",
+    "native_values",
+]
 
+Variant = Literal["ours", "native"]
 Call = Callable[[], Any]
 Preparation = Callable[[], Call]
 EinsumFunction = Callable[..., tf.Tensor]
@@ -39,7 +49,7 @@ def native_einsum() -> EinsumFunction:
 
 
 # Taken when this module is imported, and never looked up again.
-VARIANTS: Mapping[str, EinsumFunction] = {"ours": einsum, "native": native_einsum()}
+VARIANTS: Mapping[Variant, EinsumFunction] = {"ours": einsum, "native": native_einsum()}
 
 
 def make_tensors(workload: Workload, seed: int = 0) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -56,10 +66,10 @@ def _tensor(x: np.ndarray, dtype: str) -> tf.Tensor:
 def build_passes(
     variant: EinsumFunction,
     equation: str,
-    mode: str,
+    mode: Mode,
     operands: Sequence[tf.Tensor],
     cotangent: tf.Tensor,
-) -> dict[str, Preparation]:
+) -> dict[Pass, Preparation]:
     """The three passes of one einsum as preparations.
 
     In graph and XLA mode the backward pass is a function that returns the gradients alone: what
@@ -69,7 +79,7 @@ def build_passes(
     Args:
         variant: called as `variant(equation, *operands)`.
         equation: as `tf.einsum` takes it.
-        mode: `eager`, `graph` or `xla`.
+        mode: how it runs.
         operands: what it is called with.
         cotangent: the incoming gradient, of the result's shape.
 
@@ -113,3 +123,25 @@ def build_passes(
         "backward": lambda: lambda: functions[1](cotangent, *operands),
         "both": lambda: lambda: functions[2](cotangent, *operands),
     }
+
+
+def native_values(
+    equation: str, operands: Sequence[tf.Tensor], cotangent: tf.Tensor
+) -> list[np.ndarray]:
+    """TensorFlow's result and gradients; in float32 for half precision, which it sums badly.
+
+    Raises:
+        OpError, ValueError: it does not take the equation, or cannot differentiate it.
+    """
+    operands, cotangent = [_widened(x) for x in operands], _widened(cotangent)
+    native = build_passes(VARIANTS["native"], equation, "graph", operands, cotangent)
+    return as_arrays(native["both"]()())
+
+
+def as_arrays(tensors: Sequence[tf.Tensor]) -> list[np.ndarray]:
+    """Tensors as arrays, half-precision ones widened to float32."""
+    return [_widened(x).numpy() for x in tensors]
+
+
+def _widened(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x

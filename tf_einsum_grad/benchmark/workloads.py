@@ -9,28 +9,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Literal, get_args
 
 import numpy as np
 import opt_einsum
 
+from tf_einsum_grad.algebra.dtypes import DTYPES, is_differentiable, itemsize
 from tf_einsum_grad.algebra.equation import Equation, expand_ellipses, parse_equation
 from tf_einsum_grad.algebra.sizes import bind_sizes
 
-__all__ = ["DTYPES", "MODES", "PASSES", "PEERS", "Workload", "load_workloads"]
+__all__ = [
+    "DIFFERENTIABLE",
+    "MODES",
+    "PASSES",
+    "PEERS",
+    "Mode",
+    "Pass",
+    "PeerName",
+    "Workload",
+    "load_workloads",
+    "real_products",
+]
 
-# What has gradients, with the bytes of an element and the NumPy dtype that inputs are drawn in.
-DTYPES = {
-    "float16": (2, "float32"),
-    "bfloat16": (2, "float32"),
-    "float32": (4, "float32"),
-    "float64": (8, "float64"),
-    "complex64": (8, "complex64"),
-    "complex128": (16, "complex128"),
-}
+Mode = Literal["eager", "graph", "xla"]
+Pass = Literal["forward", "backward", "both"]
+PeerName = Literal["torch", "jax"]
 
-MODES = ("eager", "graph", "xla")
-PASSES = ("forward", "backward", "both")
-PEERS = ("torch", "jax")
+MODES: tuple[Mode, ...] = get_args(Mode)
+PASSES: tuple[Pass, ...] = get_args(Pass)
+PEERS: tuple[PeerName, ...] = get_args(PeerName)
+
+# The dtypes that have gradients.
+DIFFERENTIABLE = tuple(name for name in DTYPES if is_differentiable(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,9 @@ class Workload:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
+        if self.dtype not in DIFFERENTIABLE:
             raise ValueError(
-                f"the benchmark requires a dtype with gradients ({', '.join(DTYPES)}), got "
+                f"the benchmark requires a dtype with gradients ({', '.join(DIFFERENTIABLE)}), got "
                 f"{self.dtype!r}"
             )
         if any(size < 1 for shape in self.shapes for size in shape):
@@ -94,32 +104,32 @@ class Workload:
     @property
     def input_bytes(self) -> int:
         """The operands' size in bytes."""
-        return sum(map(math.prod, self.shapes)) * DTYPES[self.dtype][0]
+        return sum(map(math.prod, self.shapes)) * itemsize(self.dtype)
 
     @property
     def output_bytes(self) -> int:
         """The result's size in bytes."""
-        return math.prod(self.output_shape) * DTYPES[self.dtype][0]
+        return math.prod(self.output_shape) * itemsize(self.dtype)
 
-    def flops(self, which: str) -> float:
-        """Multiplications and additions along the cheapest path: `forward`, `backward`, `both`.
+    def flops(self, which: Pass) -> float:
+        """Multiplications and additions of a pass, along the cheapest path.
 
         Counted by opt_einsum, so that the package is not measured by its own planner. Each of the
         two gradients of a pairwise contraction costs what the contraction costs. A reduction or a
         permutation of one operand counts as none: memory is what bounds it.
         """
         factor = {"forward": 1, "backward": 2, "both": 3}[which]
-        return factor * _forward_flops(self) * (4 if self.dtype.startswith("complex") else 1)
+        return factor * _forward_flops(self) * real_products(self.dtype)
 
-    def compulsory_bytes(self, which: str) -> int:
-        """What has to be read and written at least: `forward`, `backward`, `both`.
+    def compulsory_bytes(self, which: Pass) -> int:
+        """What a pass has to read and write at least.
 
         Forward: the operands and the result. Backward: the operands (unless there is only one,
         whose gradient does not depend on it), the incoming gradient, and each gradient. Both: the
         sum, since an incoming gradient depends on the whole result. Of an operand with a repeated
         label only the diagonal has to be read.
         """
-        item = DTYPES[self.dtype][0]
+        item = itemsize(self.dtype)
         read = item * sum(
             math.prod(dict(zip(term, shape, strict=True)).values())
             for term, shape in zip(self.explicit.inputs, self.shapes, strict=True)
@@ -133,14 +143,22 @@ class Workload:
 
         Scaled so that results stay near 1 however many terms are summed. The half-precision
         dtypes are drawn in float32.
+
+        Returns:
+            An array for each operand, of its shape, and one of the result's.
         """
         rng = np.random.default_rng([seed, zlib.crc32(self.equation.encode())])
         kept = set(self.explicit.output)
         terms = math.prod(size for label, size in self.sizes.items() if label not in kept)
         scale = float(terms) ** (-0.5 / len(self.shapes))
-        dtype = np.dtype(DTYPES[self.dtype][1])
+        dtype = np.dtype(DTYPES[self.dtype].accumulates_in)
         operands = [_normal(rng, shape, dtype, scale) for shape in self.shapes]
         return operands, _normal(rng, self.output_shape, dtype, 1.0)
+
+
+def real_products(dtype: str) -> int:
+    """How many products of real numbers one product is."""
+    return 4 if DTYPES[dtype].kind == "complex" else 1
 
 
 @lru_cache(maxsize=4096)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from tf_einsum_grad.cli.main import parse_shape, parse_size, start_tensorflow
+import numpy as np
+
+from tf_einsum_grad.algebra.dtypes import DTYPES
+from tf_einsum_grad.benchmark.checks import relative_error, rounding
+from tf_einsum_grad.cli.arguments import (
+    BAD_USAGE,
+    WRONG,
+    Subparsers,
+    parse_shape,
+    parse_size,
+    refuse,
+    start_tensorflow,
+)
+from tf_einsum_grad.explaining.explanation import explain
 from tf_einsum_grad.gradcheck import cli as gradcheck_cli
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 __all__ = ["add_parser", "run"]
 
-# What rounding may do to a gradient, relative to its largest element.
-_TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 1e-4, "float64": 1e-10}
+_DTYPES = tuple(name for name, facts in DTYPES.items() if facts.kind == "float")
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Adds `check` to what `ArgumentParser.add_subparsers` gave; imports no TensorFlow."""
     parser = subparsers.add_parser(
         "check",
@@ -25,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("target", metavar="EQUATION|MODEL.keras")
     parser.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
-    parser.add_argument("--dtype", choices=tuple(_TOLERANCES), help="default: float32")
+    parser.add_argument("--dtype", choices=_DTYPES, help="default: float32")
     parser.add_argument(
         "--size", nargs="+", type=parse_size, metavar="LABEL=SIZE",
         help="sizes of labels that only the output has: j=5",
@@ -47,8 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_model = arguments.target.endswith((".keras", ".h5"))
     problem = _usage_problem(arguments, is_model)
     if problem:
-        print(f"tf-einsum-grad check: {problem}", file=sys.stderr)
-        return gradcheck_cli.BAD_USAGE
+        return refuse("check", problem)
     if is_model:
         start_tensorflow()
         arguments.model = arguments.target
@@ -75,56 +90,55 @@ def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
 
 
 def _check_equation(arguments: argparse.Namespace) -> int:
-    from tf_einsum_grad.explaining.explanation import explain
-
     equation, dtype = arguments.target, arguments.dtype or "float32"
     sizes = dict(arguments.size or ())
-    explain(equation, *arguments.shapes, dtype=dtype, sizes=sizes)  # bad shapes end here
+    # What does not fit ends here, before TensorFlow is imported.
+    explanation = explain(equation, *arguments.shapes, dtype=dtype, sizes=sizes)
     start_tensorflow()
 
-    import numpy as np
     import tensorflow as tf
 
-    from tf_einsum_grad.ops import einsum
+    from tf_einsum_grad.benchmark.variants import VARIANTS
 
     rng = np.random.default_rng(arguments.seed)
-    operands = [tf.cast(rng.standard_normal(shape), dtype) for shape in arguments.shapes]
-    code = gradcheck_cli.check_callable_cli(
-        f"einsum {equation!r}", lambda *xs: einsum(equation, *xs, sizes=sizes), operands, arguments
+    *operands, cotangent = (
+        tf.cast(rng.standard_normal(shape), dtype)
+        for shape in (*arguments.shapes, explanation.output_shape)
     )
-    if code == gradcheck_cli.BAD_USAGE:
+    code = gradcheck_cli.check_callable_cli(
+        f"einsum {equation!r}",
+        lambda *xs: VARIANTS["ours"](equation, *xs, sizes=sizes),
+        operands,
+        arguments,
+    )
+    if code == BAD_USAGE:
         return code
-    error = None if sizes else _native_error(equation, operands)
-    if error is None:
+    n_products = math.prod(role.size or 0 for role in explanation.roles)
+    comparison = None if sizes else _compare_with_native(equation, operands, cotangent, n_products)
+    if comparison is None:
         print("Native einsum does not take this equation, or cannot differentiate it.")
         return code
-    print(f"Against native einsum's gradients: {error:.1e} of their largest element at most.")
-    return code if error <= _TOLERANCES[dtype] else gradcheck_cli.FAILED
+    worst = np.max([error for error, _ in comparison])  # not max(), which loses a nan
+    print(f"Against native einsum's gradients: {worst:.1e} of their largest element at most.")
+    return code if all(error <= tolerance for error, tolerance in comparison) else WRONG
 
 
-def _native_error(equation: str, operands: list[Any]) -> float | None:
-    """The largest difference from native's gradients, None where native has none."""
-    import numpy as np
+def _compare_with_native(
+    equation: str, operands: Sequence[tf.Tensor], cotangent: tf.Tensor, n_products: int
+) -> list[tuple[float, float]] | None:
+    """The relative error of each gradient, and its limit; None where native has no gradients."""
     import tensorflow as tf
 
-    from tf_einsum_grad.ops import einsum
+    from tf_einsum_grad.benchmark.variants import VARIANTS, as_arrays, build_passes, native_values
 
-    gradients = []
-    for function in (einsum, tf.einsum):
-        with tf.GradientTape() as tape:
-            tape.watch(operands)
-            try:
-                result = function(equation, *operands)
-            except (ValueError, tf.errors.OpError):
-                if function is tf.einsum:
-                    return None
-                raise
-            loss = tf.reduce_sum(tf.sin(result))
-        gradients.append(tape.gradient(loss, operands))
-    errors = [
-        float(tf.reduce_max(tf.abs(a - b)) / tf.maximum(tf.reduce_max(tf.abs(b)), 1e-30))
-        if tf.size(a)
-        else 0.0
-        for a, b in zip(*gradients, strict=True)
+    passes = build_passes(VARIANTS["ours"], equation, "eager", operands, cotangent)
+    _, *ours = as_arrays(passes["both"]()())
+    try:
+        _, *native = native_values(equation, operands, cotangent)
+    except (ValueError, tf.errors.OpError):
+        return None
+    dtype = operands[0].dtype.name
+    return [
+        (relative_error(a, b), rounding(dtype, len(operands), n_products, b.size))
+        for a, b in zip(ours, native, strict=True)
     ]
-    return float(np.max(errors))  # not max(), which loses a nan

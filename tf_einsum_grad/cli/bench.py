@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tf_einsum_grad.algebra.errors import EinsumError
+from tf_einsum_grad.benchmark.report import Report
+from tf_einsum_grad.benchmark.tables import details, notes, suite_table
 from tf_einsum_grad.benchmark.workloads import (
-    DTYPES,
+    DIFFERENTIABLE,
     MODES,
     PASSES,
     PEERS,
     Workload,
     load_workloads,
 )
-from tf_einsum_grad.cli.main import parse_shape, start_tensorflow
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from tf_einsum_grad.benchmark.report import Report
+from tf_einsum_grad.cli.arguments import (
+    PASSED,
+    WRONG,
+    Subparsers,
+    parse_shape,
+    refuse,
+    start_tensorflow,
+)
+from tf_einsum_grad.text.terminal import make_table, progress
 
 __all__ = ["add_parser", "run"]
 
@@ -48,9 +50,9 @@ class _UsageError(Exception):
     """Arguments that do not make sense; becomes one line and exit code 2."""
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: Subparsers) -> None:
     """Adds `bench` to what `ArgumentParser.add_subparsers` gave; imports no TensorFlow."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = subparsers.add_parser(
         "bench",
         help="measure against native einsum, other libraries and the machine's limit",
         description="Measures einsum, forward and backward, against TensorFlow's own.",
@@ -65,7 +67,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", type=_names(None), default=(), metavar="NAMES", help="names or categories of them"
     )
-    parser.add_argument("--dtype", choices=DTYPES, help="default: float32")
+    parser.add_argument("--dtype", choices=DIFFERENTIABLE, help="default: float32")
     parser.add_argument(
         "--modes", type=_names(MODES), default=MODES, help=f"default: {','.join(MODES)}"
     )
@@ -86,7 +88,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--compare", type=Path, metavar="OLD.json", help="exit 1 if a ratio fell beyond its noise"
     )
     parser.set_defaults(run=run)
-    return parser
 
 
 def _names(known: Sequence[str] | None) -> Callable[[str], tuple[str, ...]]:
@@ -114,8 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         old = _check_files(arguments)
         _check_common(old, workloads, arguments)
     except (_UsageError, EinsumError, ValueError) as error:
-        print(f"tf-einsum-grad bench: {error}", file=sys.stderr)
-        return 2
+        return refuse("bench", error)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     start_tensorflow()
     return _run(arguments, workloads, old)
@@ -136,8 +136,6 @@ def _workloads(arguments: argparse.Namespace) -> tuple[Workload, ...]:
 
 def _check_files(arguments: argparse.Namespace) -> Report | None:
     """Finds out before an hour of measuring what would fail after it; reads the old report."""
-    from tf_einsum_grad.benchmark.report import Report
-
     for name in ("json", "markdown", "html", "plot"):
         path = getattr(arguments, name)
         if path is not None and not path.absolute().parent.is_dir():
@@ -197,20 +195,19 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
     try:
         peers = find_peers(arguments.peer_python) if arguments.peers else ()
     except ValueError as error:
-        print(f"tf-einsum-grad bench: {error}", file=sys.stderr)
-        return 2
-    for name in PEERS if arguments.peers else ():
-        if name not in peers:
-            errors.print(f"{name} is not installed: pip install 'tf-einsum-grad\\[peers]'")
+        return refuse("bench", error)
+    for peer in PEERS if arguments.peers else ():
+        if peer not in peers:
+            errors.print(f"{peer} is not installed: pip install 'tf-einsum-grad\\[peers]'")
     measure = partial(run_suite, modes=arguments.modes, passes=arguments.passes, effort=effort)
-    with _progress(errors) as progress:
+    with progress(errors) as advance:
         report = measure(
             workloads,
             memory=not (arguments.quick or arguments.no_memory),
             peers=peers,
             peer_python=arguments.peer_python,
             growth=arguments.growth,
-            progress=progress,
+            progress=advance,
         )
     _show(report)
     for name, write in _outputs(report).items():
@@ -220,15 +217,15 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
     regressions = find_regressions(old, report) if old else ()
     if old and regressions:
         errors.print("some ratios fell; measuring those again")
-        with _progress(errors) as progress:
-            again = partial(measure, memory=False, progress=progress)
+        with progress(errors) as advance:
+            again = partial(measure, memory=False, progress=advance)
             regressions = confirm_regressions(regressions, old, again)
     for regression in regressions:
         print(f"FELL {regression}")
-    return 1 if regressions or report.failures else 0
+    return WRONG if regressions or report.failures else PASSED
 
 
-def _outputs(report: Report) -> dict[str, Callable[[Path], Any]]:
+def _outputs(report: Report) -> dict[str, Callable[[Path], object]]:
     return {
         "json": report.to_json,
         "markdown": report.to_markdown,
@@ -237,40 +234,15 @@ def _outputs(report: Report) -> dict[str, Callable[[Path], Any]]:
     }
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal; in a log, a line for each workload."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    if not console.is_terminal:
-        yield lambda what, done, total: console.print(f"{done}/{total} {what}")
-        return
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task("")
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield show
-
-
 def _show(report: Report) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from tf_einsum_grad.benchmark.tables import details, notes, suite_table
-
     console = Console(width=_WIDTH, highlight=False)
-    alone = len(report.comparisons) == 1
-    header, body = details(report.comparisons[0], report) if alone else suite_table(report)
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    n_names = 2 if alone else 1
-    for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k < n_names else "right", no_wrap=True)
-    for row in body:
-        table.add_row(*(Text(cell) for cell in row))
+    if len(report.comparisons) == 1:
+        table = make_table(*details(report.comparisons[0], report), n_left=2)
+    else:
+        table = make_table(*suite_table(report))
     if report.comparisons:
         console.print(table)
         console.print()

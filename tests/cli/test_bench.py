@@ -5,10 +5,10 @@ import pytest
 
 from tests.benchmark.conftest import FAST
 from tf_einsum_grad.benchmark import Report
-from tf_einsum_grad.benchmark.cli import add_parser, run
-from tf_einsum_grad.benchmark.report import Failure
+from tf_einsum_grad.benchmark.results import Failure, Memory, Peer
 from tf_einsum_grad.benchmark.statistics import Ratio
 from tf_einsum_grad.benchmark.timing import Effort
+from tf_einsum_grad.cli.bench import add_parser, run
 
 
 def bench(*arguments):
@@ -58,8 +58,6 @@ def test_the_suite_writes_everything(tmp_path, capsys):
 
 
 def test_the_widest_table_fits_100_columns(measured, capsys):
-    from tf_einsum_grad.benchmark.report import Memory, Peer
-
     ratio = Ratio(888.8, 800.0, 900.0)
     first = measured["report"].comparisons[0]
     timing = dataclasses.replace(first.measurements[0].ours, median=0.888)

@@ -1,0 +1,1 @@
+from tests.benchmark.conftest import report, small_limit  # noqa: F401

@@ -1,0 +1,42 @@
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from tf_einsum_grad.cli.arguments import parse_shape, parse_size
+
+
+def test_tensorflow_starts_without_a_word_and_fails_with_its_words():
+    quiet = "from tf_einsum_grad.cli.arguments import start_tensorflow; start_tensorflow()"
+    done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    loud = (
+        "import os, sys, types; fake = types.ModuleType('tensorflow'); sys.modules['tensorflow'] = fake\n"
+        "def fail(): os.write(2, b'the reason\\n'); raise RuntimeError('no devices')\n"
+        "fake.config = types.SimpleNamespace(list_logical_devices=fail)\n" + quiet
+    )
+    done = subprocess.run([sys.executable, "-c", loud], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the reason" in done.stderr and "no devices" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [("2,3", (2, 3)), ("(2, 3)", (2, 3)), ("[7]", (7,)), ("7,", (7,)), ("scalar", ())],
+)
+def test_shapes(text, shape):
+    assert parse_shape(text) == shape
+
+
+@pytest.mark.parametrize("text", ["", "2,x", "-1", "2,,3"])
+def test_what_is_no_shape(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="a shape like 100,28,28,512 is required"):
+        parse_shape(text)
+
+
+def test_sizes():
+    assert parse_size("b=4") == ("b", 4)
+    for text in ("b", "bc=4", "b=-4", "=4"):
+        with pytest.raises(argparse.ArgumentTypeError, match="a label and a number"):
+            parse_size(text)
