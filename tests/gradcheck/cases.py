@@ -291,8 +291,8 @@ def straight_through_estimator(seed: int) -> Case:
     w = tf.Variable(normal(seed, 4, 3), name="w")
 
     def fn(x):
-        quantised = w + tf.stop_gradient(tf.round(w * 4) / 4 - w)
-        return tf.tanh(x @ quantised)
+        quantized = w + tf.stop_gradient(tf.round(w * 4) / 4 - w)
+        return tf.tanh(x @ quantized)
 
     return fn, (normal(seed + 1, 2, 4),), {}
 

@@ -143,7 +143,7 @@ def test_what_is_wrong_is_found_and_named(kind):
     assert len(own) == 1
 
 
-def quantised(v, e):
+def quantized(v, e):
     nearest = tf.argmin(tf.reduce_sum((v[:, None] - e[None]) ** 2, -1), 1)
     return v + tf.stop_gradient(tf.gather(e, nearest) - v)
 
@@ -176,7 +176,7 @@ RIGHT = {
     "ties of top-k": (lambda v: tf.math.top_k(v, 2)[0], (ZEROS_AND_ONES,), {}),
     "sort": (tf.sort, (x(7),), {}),
     "hinge at its kink": (lambda v: keras.losses.hinge(tf.ones(4), v), (tf.ones(4),), {}),
-    "vector quantisation": (quantised, (x(3, 2), x(5, 2, seed=1)), {}),
+    "vector quantisation": (quantized, (x(3, 2), x(5, 2, seed=1)), {}),
     "1e30": (lambda v: v * 3 + 1, (x(5) * 1e30,), {}),
     "1e-30": (lambda v: tf.sin(v) * 2, (x(5) * 1e-30,), {}),
     "other units": (lambda a, b: a * tf.sin(b), (x(5) * 1e6, x(5) * 1e-6), {}),
@@ -220,3 +220,6 @@ def test_many_checks_do_not_make_tensorflow_warn_of_retracing(caplog, monkeypatc
     for seed in range(9):
         check_gradients(tf.sin, x(3, seed=seed), variants=("eager", "graph"))
     assert "retracing" not in caplog.text
+    for seed in range(9):  # as a plain tf.function would
+        tf.function(lambda v: tf.sin(v))(x(3, seed=seed))
+    assert "retracing" in caplog.text

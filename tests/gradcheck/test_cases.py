@@ -1,4 +1,4 @@
-"""The two lists of the issue, over five seeds."""
+"""Planted bugs and correct functions, over five seeds each."""
 
 import numpy as np
 import pytest

@@ -14,13 +14,13 @@ from tf_einsum_grad._lazy import lazy_names
 if TYPE_CHECKING:
     from tf_einsum_grad.gradcheck.check import assert_gradients, check_gradients
     from tf_einsum_grad.gradcheck.report import GradientCheckError, GradientReport, LeafReport
-    from tf_einsum_grad.gradcheck.statuses import Status
+    from tf_einsum_grad.gradcheck.status import Status
 
 _HOME = {
     "GradientCheckError": "report",
     "GradientReport": "report",
     "LeafReport": "report",
-    "Status": "statuses",
+    "Status": "status",
     "assert_gradients": "check",
     "check_gradients": "check",
 }

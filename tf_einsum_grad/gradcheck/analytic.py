@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.directions import Array, inner, wide
-from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, brief
+from tf_einsum_grad.gradcheck.numeric import Array, inner, wide
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, VariantName, brief
 from tf_einsum_grad.gradcheck.state import StateGuard
 
-VARIANTS = ("eager", "graph", "xla", "forward")
+Gradients = list[tf.Tensor | tf.IndexedSlices | None]
 
 
 class BackwardError(RuntimeError):
@@ -32,20 +32,23 @@ class VariantError(RuntimeError):
 
 @dataclass
 class Backward:
-    """What one backward pass gave: outputs, and for each leaf a gradient, None, or a defect."""
+    """What one backward pass gave: outputs, and for each leaf a gradient, None, or a defect.
+
+    `eps` is the precision that it was computed in, where that is not the leaf's own.
+    """
 
     outputs: list[Array]
     gradients: list[Array | None]
     defects: dict[int, str] = field(default_factory=dict)
-    eps: float = 0.0  # precision that it was computed in, where that is not the leaf's
+    eps: float = 0.0
 
     def norm(self, leaf: int, u: Array) -> float:
-        """||g * u||, the scale that tolerances are relative to; it does not grow with zeros."""
+        """Returns ||g * u||, which tolerances are relative to; it does not grow with zeros."""
         g = self.gradients[leaf]
         return 0.0 if g is None else float(np.linalg.norm(np.ravel(g * u)))
 
     def directional(self, leaf: int, u: Array) -> float:
-        """Re <g, u>; 0 for a gradient that is None."""
+        """Returns Re <g, u>; 0 for a gradient that is None."""
         g = self.gradients[leaf]
         return 0.0 if g is None else inner(g, u)
 
@@ -59,20 +62,22 @@ class Backward:
         return g is None or bool(np.isfinite(g).all())
 
     def describe_nonfinite(self, leaf: int) -> str:
-        """Say how many entries are not finite, and where the first is."""
+        """Says how many entries are not finite, and where the first is."""
         g = self.gradients[leaf]
-        bad = np.argwhere(~np.isfinite(g)) if g is not None else np.zeros((0, 0), int)
-        if not len(bad):
+        if g is None or np.isfinite(g).all():
             return "the derivative is NaN or infinite"
+        bad = np.argwhere(~np.isfinite(g))
         first = ", ".join(map(str, bad[0].tolist()))
         return f"{len(bad)} of {np.size(g)} entries are NaN or infinite, the first at [{first}]"
 
 
-def vjp(problem: Problem, traced: bool = False) -> Callable[..., tuple[Any, Any]]:
-    """Return a function of (args, cotangents) to (outputs, gradients of all leaves)."""
+def vjp(
+    problem: Problem, traced: bool = False
+) -> Callable[[Tensors, Tensors], tuple[list[tf.Tensor], Gradients]]:
+    """Returns a function of (args, cotangents) to (outputs, gradients of all leaves)."""
     call = problem.traced if traced and problem.traced else problem.call
 
-    def run(args: Tensors, cotangents: Tensors) -> tuple[Any, Any]:
+    def run(args: Tensors, cotangents: Tensors) -> tuple[list[tf.Tensor], Gradients]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             sources = problem.sources(args)
             tape.watch(sources)
@@ -87,12 +92,12 @@ def vjp(problem: Problem, traced: bool = False) -> Callable[..., tuple[Any, Any]
 
 
 def traced_once(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
-    """Return a tf.function for arguments of the same shapes, traced when it is first called.
+    """Returns a tf.function for arguments of the same shapes, traced when it is first called.
 
     Unlike a tf.function itself, it does not add to what TensorFlow warns of as frequent tracing.
     """
     polymorphic = tf.function(function, autograph=False, jit_compile=True if xla else None)
-    concrete: list[Any] = []
+    concrete: list[tf.types.experimental.ConcreteFunction] = []
 
     def run(*args: Any) -> Any:
         if not concrete:
@@ -103,13 +108,9 @@ def traced_once(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any
 
 
 class Variant:
-    """Runs the function and its gradient one way.
+    """Runs the function and its gradient one way."""
 
-    Args:
-        name: one of `VARIANTS`.
-    """
-
-    def __init__(self, name: str, problem: Problem, guard: StateGuard) -> None:
+    def __init__(self, name: VariantName, problem: Problem, guard: StateGuard) -> None:
         self.name, self.problem, self.guard = name, problem, guard
         self.passes = 0
         self._forward: Callable[[Tensors], list[tf.Tensor]] = problem.call
@@ -119,15 +120,15 @@ class Variant:
             self._vjp = traced_once(self._vjp, xla=name == "xla")
 
     def forward(self, args: Tensors) -> list[tf.Tensor]:
-        """The outputs alone."""
+        """Computes the outputs alone."""
         try:
             return self._forward(args)
         except Exception as error:
             self._explain(error)
             raise
 
-    def backward(self, values: Sequence[Array], cotangents: Sequence[Array | None]) -> Backward:
-        """One pass for all leaves, at these values.
+    def backward(self, values: Sequence[Array], cotangents: Sequence[Array]) -> Backward:
+        """Runs one pass for all leaves, at these values.
 
         Raises:
             BackwardError: if the gradient raised.
@@ -135,11 +136,7 @@ class Variant:
         """
         self.passes += 1
         args = self.prepare(values)
-        dtypes = self.problem.output_dtypes
-        narrow = [
-            tf.constant(v.astype(d.as_numpy_dtype), d)
-            for v, d in zip(cotangents, dtypes, strict=True)
-        ]
+        narrow = self.problem.native_cotangents(cotangents)
         if self.name == "forward":
             return ForwardMode(self, args, [wide(v) for v in narrow])
         try:
@@ -158,7 +155,7 @@ class Variant:
         return result
 
     def prepare(self, values: Sequence[Array]) -> list[tf.Tensor]:
-        """Reset all state, give the variables their values, return the arguments."""
+        """Resets all state, gives the variables their values, returns the arguments."""
         self.guard.reset()
         self.problem.assign(values)
         return self.problem.native_args(values)
@@ -182,12 +179,12 @@ class ForwardMode(Backward):
         self._products: dict[tuple[int, bytes], Array | None] = {}
 
     def norm(self, leaf: int, u: Array) -> float:
-        """||v * (J u)||, the same scale from the other side."""
+        """Returns ||v * (J u)||, the same scale from the other side."""
         product = self._product(leaf, u)
         return 0.0 if product is None else float(np.linalg.norm(product))
 
     def directional(self, leaf: int, u: Array) -> float:
-        """Re <v, J u>."""
+        """Returns Re <v, J u>."""
         product = self._product(leaf, u)
         return 0.0 if product is None else float(np.sum(product))
 
@@ -201,11 +198,11 @@ class ForwardMode(Backward):
         return product is None or bool(np.isfinite(product).all())
 
     def describe_nonfinite(self, leaf: int) -> str:
-        """Tangents belong to outputs, so there is no element of the leaf to name."""
+        """Says so: tangents belong to outputs, so there is no element of the leaf to name."""
         return "the Jacobian-vector product holds NaN or infinity"
 
     def _product(self, index: int, u: Array) -> Array | None:
-        """Re(conj(v) J u), one number for each output element."""
+        """Returns Re(conj(v) J u), one number for each output element."""
         key = index, u.tobytes()
         if key not in self._products:
             self._products[key] = self._compute(index, u)
@@ -232,8 +229,8 @@ class ForwardMode(Backward):
         return np.concatenate(parts) if parts else None
 
 
-def _checked(leaf: Leaf, gradient: Any) -> tuple[Array | None, str]:
-    """Densify a gradient and check its shape and dtype."""
+def _checked(leaf: Leaf, gradient: tf.Tensor | tf.IndexedSlices | None) -> tuple[Array | None, str]:
+    """Densifies a gradient and checks its shape and dtype."""
     if gradient is None:
         return None, ""
     defect = ""

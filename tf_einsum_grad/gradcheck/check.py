@@ -1,8 +1,6 @@
-"""`check_gradients`: the orchestration. See docs/gradient_checker.md for the algorithm.
+"""`check_gradients`: all orders of a check, and its report.
 
-For each direction: one cotangent for all outputs, one backward pass per variant for all leaves, and
-one numeric directional derivative per leaf, shared by the variants. What does not agree at once is
-looked at again, more closely (`judge`), and what is wrong is located (`explain`).
+docs/gradient_checker.md explains the algorithm.
 """
 
 from __future__ import annotations
@@ -10,53 +8,55 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
+import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.analytic import VARIANTS
-from tf_einsum_grad.gradcheck.explain import explain, hints
-from tf_einsum_grad.gradcheck.findings import Asymmetry, Finding, Options
+from tf_einsum_grad.gradcheck.diagnose import Diagnosis, diagnose, hints
 from tf_einsum_grad.gradcheck.inputs import build_problem
-from tf_einsum_grad.gradcheck.judge import Judge
-from tf_einsum_grad.gradcheck.problem import Leaf, Problem
-from tf_einsum_grad.gradcheck.randomness import draws
+from tf_einsum_grad.gradcheck.problem import (
+    Kinks,
+    Leaf,
+    Options,
+    Problem,
+    ReferenceChoice,
+    StopGradient,
+    VariantName,
+    gradient_problem,
+)
+from tf_einsum_grad.gradcheck.replay import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
-from tf_einsum_grad.gradcheck.second import second_order
+from tf_einsum_grad.gradcheck.run import Progress, Run
 from tf_einsum_grad.gradcheck.state import StateGuard
-from tf_einsum_grad.gradcheck.statuses import Status, worst
+from tf_einsum_grad.gradcheck.status import Status, worst
+from tf_einsum_grad.gradcheck.verdict import Verdict
 
 # Called with (done, total) comparisons; the command line sets it.
-PROGRESS: ContextVar[Callable[[int, int], None] | None] = ContextVar("progress", default=None)
-REFERENCES = ("auto", "promote", "clone", "native")
-KINKS = ("jitter", "report", "ignore")
-STOP_GRADIENT = ("freeze", "differentiate")
+PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 def check_gradients(
-    fn_or_model: Any,
+    fn_or_model: Callable[..., Any],
     inputs: Any,
     *,
-    variables: Any = "trainable",
-    wrt: Any = None,
-    loss: Any = None,
+    variables: str | tf.Variable | Iterable[str | tf.Variable] | None = "trainable",
+    wrt: int | str | Iterable[int | str] | None = None,
+    loss: Callable[[Any], Any] | tuple[Any, Any] | None = None,
     training: bool | None = None,
     order: int = 1,
     n_directions: int = 2,
-    variants: Sequence[str] = ("eager",),
-    reference: str = "auto",
+    variants: VariantName | Sequence[VariantName] = ("eager",),
+    reference: ReferenceChoice = "auto",
     rtol: float | None = None,
     atol: float | None = None,
-    kinks: str = "jitter",
-    stop_gradient: str = "freeze",
-    localise: bool = True,
+    kinks: Kinks = "jitter",
+    stop_gradient: StopGradient = "freeze",
+    localize: bool = True,
     max_evaluations: int | None = None,
     seed: int = 0,
     raise_on_fail: bool = False,
 ) -> GradientReport:
-    """Check TensorFlow's gradients of a function or model against finite differences in float64.
+    """Checks TensorFlow's gradients of a function or model against finite differences in float64.
 
     Args:
         fn_or_model: a callable, `tf.function`, `tf.Module`, Keras layer or model. Its outputs may
@@ -81,7 +81,7 @@ def check_gradients(
             compares with the mean of the left and right derivatives.
         stop_gradient: "freeze" treats `tf.stop_gradient` as the constant that it stands for;
             "differentiate" takes derivatives through it.
-        localise: look for the wrong elements of a wrong gradient.
+        localize: look for the wrong elements of a wrong gradient.
         max_evaluations: a budget; what it does not reach is INCONCLUSIVE.
         seed: for directions and for the function's own random ops.
         raise_on_fail: raise instead of returning a report that did not pass.
@@ -98,13 +98,20 @@ def check_gradients(
         >>> check_gradients(lambda x: tf.sin(x) ** 2, tf.constant([0.3, 0.7])).passed
         True
     """
+    several = not isinstance(variants, str) and isinstance(variants, Iterable)
     options = Options(
-        n_directions, rtol, atol, kinks, stop_gradient == "freeze", max_evaluations, seed
+        order,
+        tuple(dict.fromkeys(variants if several else (variants,))),  # type: ignore[arg-type]
+        reference,
+        n_directions,
+        rtol,
+        atol,
+        kinks,
+        stop_gradient,
+        localize,
+        max_evaluations,
+        seed,
     )
-    if isinstance(variants, str) or not isinstance(variants, Iterable):
-        variants = (variants,)
-    variants = tuple(dict.fromkeys(variants))
-    _validate(order, options, variants, reference, stop_gradient)
     start = time.perf_counter()
     with StateGuard(seed=seed) as guard:
         guard.reset()  # so that the trace sees the seed, too
@@ -113,14 +120,16 @@ def check_gradients(
         )
         guard.watch(problem.variables)
         guard.reseed = problem.concrete is None or draws(problem.concrete)
-        run = _Run(problem, options, guard, variants, reference, localise, order, PROGRESS.get())
-        run.all_orders()
-    report = run.report(_name(fn_or_model), time.perf_counter() - start)
+        check = _Check(problem, options, guard)
+        check.all_orders()
+    report = check.report(_name(fn_or_model), time.perf_counter() - start)
     return report.raise_if_failed() if raise_on_fail else report
 
 
-def assert_gradients(fn_or_model: Any, inputs: Any, **options: Any) -> GradientReport:
-    """`check_gradients` for test suites: fails with the report's summary as its message.
+def assert_gradients(
+    fn_or_model: Callable[..., Any], inputs: Any, **options: Any
+) -> GradientReport:
+    """Does what `check_gradients` does, for test suites: fails with the report's summary.
 
     Args:
         fn_or_model, inputs, options: as for `check_gradients`.
@@ -136,57 +145,54 @@ def assert_gradients(fn_or_model: Any, inputs: Any, **options: Any) -> GradientR
     return check_gradients(fn_or_model, inputs, **{**options, "raise_on_fail": True})
 
 
-@dataclass
-class _Run:
-    problem: Problem
-    options: Options
-    guard: StateGuard
-    variants: tuple[str, ...]
-    reference: str
-    localise: bool
-    order: int
-    progress: Callable[[int, int], None] | None
+class _Check:
+    """Runs one order after the other, and gathers what they find."""
 
-    def all_orders(self) -> None:
-        """Check first order, then second order unless the first already failed."""
+    def __init__(self, problem: Problem, options: Options, guard: StateGuard) -> None:
+        self.problem, self.options, self.guard = problem, options, guard
         self.warnings: list[str] = []
         self.hints: list[str] = []
         self.leaves: list[LeafReport] = []
         self.evaluations = self.passes = 0
-        self.reference_used = self.reference
-        self.statuses: dict[str, list[Status]] = {name: [] for name in self.variants}
+        self.reference: str = options.reference
+        self.statuses: dict[str, list[Status]] = {name: [] for name in options.variants}
+
+    def all_orders(self) -> None:
+        """Checks first order, then second order unless the first already failed."""
         first = self._one_order(self.problem, 1)
-        if self.order == 2:
+        if self.options.order == 2:
             if not worst(leaf.status for leaf in self.leaves).passed:
                 self.warnings.append("second order was not checked, since first order did not pass")
                 return
-            self._one_order(second_order(self.problem, first), 2)
+            self._one_order(gradient_problem(self.problem, first.base_point.cotangents[0]), 2)
 
-    def _one_order(self, problem: Problem, order: int) -> Judge:
-        judge = Judge(problem, self.options, self.guard, self.reference, order, self.progress)
+    def _one_order(self, problem: Problem, order: int) -> Run:
+        run = Run(problem, self.options, self.guard, order, PROGRESS.get())
+        oracle = run.oracle
         try:
-            findings = judge.run(self.variants)
-            explained = explain(judge, findings, localise=self.localise)
-            found = judge.symmetry() if order == 2 else []
+            findings = run.findings()
+            diagnoses = diagnose(run, findings)
+            symmetry = run.symmetry() if order == 2 else {}
         finally:
-            judge.close()
-        self.evaluations += judge.evaluations
-        self.passes += judge.passes
-        if order == 1 or judge.reference_names != {"promote"}:
-            self.reference_used = "+".join(sorted(judge.reference_names)) or self.reference
-        self.warnings += [w for w in judge.warnings if w not in self.warnings]
-        self.leaves += [_leaf_report(problem.leaves[f.leaf], f, order) for f in explained]
-        for name in self.variants:
-            self.statuses[name] += [f.status for f in findings if f.variant == name]
-        for result in found:
-            self.statuses[result.variant].append(result.status)
-            if not result.status.passed:
-                self.leaves.append(_symmetry_report(result))
-        self.hints += hints(judge, explained)
-        return judge
+            oracle.close()
+        self.evaluations += oracle.evaluations
+        self.passes += run.passes
+        if order == 1 or oracle.used != {"promote"}:
+            self.reference = "+".join(sorted(oracle.used)) or self.options.reference
+        self.warnings += [w for w in oracle.warnings if w not in self.warnings]
+        self.leaves += [_diagnosed(problem.leaves[d.finding.leaf], d, order) for d in diagnoses]
+        for finding in findings:
+            self.statuses[finding.variant].append(finding.verdict.status)
+        for name, verdict in symmetry.items():
+            self.statuses[name].append(verdict.status)
+            if not verdict.status.passed:
+                leaf = Leaf("symmetry of the second derivative", (), None)
+                self.leaves.append(_leaf_report(leaf, verdict, name, order))
+        self.hints += hints(problem, diagnoses)
+        return run
 
     def report(self, name: str, seconds: float) -> GradientReport:
-        """Merge the orders: one report per leaf, the worst.
+        """Merges the orders: one report per leaf, the worst.
 
         What second order adds (cotangents, the symmetry) is shown only if it did not pass.
         """
@@ -207,7 +213,7 @@ class _Run:
             leaves=(*merged.values(), *skipped),
             variants={name: worst(found) for name, found in self.statuses.items()},
             seed=self.options.seed,
-            reference=self.reference_used,
+            reference=self.reference,
             evaluations=self.evaluations,
             backward_passes=self.passes,
             seconds=seconds,
@@ -217,73 +223,42 @@ class _Run:
         )
 
 
-def _symmetry_report(found: Asymmetry) -> LeafReport:
-    error = abs(found.uhw - found.whu)
-    return LeafReport(
-        name="symmetry of the second derivative",
-        shape=(),
-        dtype="",
-        status=found.status,
-        analytic=found.uhw,
-        numeric=found.whu,
-        abs_error=error,
-        rel_error=error / found.scale if found.scale > 0 else float("nan"),
-        tolerance=found.tolerance,
-        cause="u'Hw and w'Hu differ: the gradient is not the gradient of anything",
-        variant=found.variant,
-        order=2,
+def _diagnosed(leaf: Leaf, diagnosis: Diagnosis, order: int) -> LeafReport:
+    elements = diagnosis.elements
+    return _leaf_report(
+        leaf,
+        diagnosis.verdict,
+        diagnosis.finding.variant,
+        order,
+        worst_indices=tuple(e.index for e in elements),
+        worst_values=tuple((e.analytic, e.numeric) for e in elements),
+        ratio=diagnosis.ratio,
     )
 
 
-def _leaf_report(leaf: Leaf, finding: Finding, order: int) -> LeafReport:
-    error = abs(finding.analytic - finding.numeric)
+def _leaf_report(
+    leaf: Leaf, verdict: Verdict, variant: VariantName, order: int, **found: Any
+) -> LeafReport:
+    error, estimate = verdict.error, verdict.estimate
     return LeafReport(
         name=leaf.name,
         shape=leaf.shape,
-        dtype=leaf.dtype.name,
-        status=finding.status,
-        analytic=finding.analytic,
-        numeric=finding.numeric,
+        dtype=leaf.dtype.name if leaf.dtype else "",
+        status=verdict.status,
+        analytic=verdict.analytic,
+        numeric=estimate.value,
         abs_error=error,
-        rel_error=error / finding.scale if finding.scale > 0 else float("nan"),
-        tolerance=finding.tolerance,
-        fd_error=finding.fd_error,
-        step=finding.step,
-        kink=finding.kink,
-        worst_indices=tuple(e.index for e in finding.elements),
-        worst_values=tuple((e.analytic, e.numeric) for e in finding.elements),
-        ratio=finding.ratio,
-        cause=finding.cause,
-        variant=finding.variant,
+        rel_error=error / verdict.scale if verdict.scale > 0 else float("nan"),
+        tolerance=verdict.tolerance,
+        fd_error=estimate.error,
+        step=estimate.step,
+        kink=verdict.kink,
+        cause=verdict.cause,
+        variant=variant,
         order=order,
+        **found,
     )
 
 
-def _validate(
-    order: int, options: Options, variants: Sequence[str], reference: str, stop_gradient: str
-) -> None:
-    def require(value: Any, allowed: Sequence[Any], what: str) -> None:
-        if value not in allowed:
-            raise ValueError(f"{what} must be one of {', '.join(map(str, allowed))}, got {value!r}")
-
-    require(order, (1, 2), "order")
-    require(reference, REFERENCES, "reference")
-    require(options.kinks, KINKS, "kinks")
-    require(stop_gradient, STOP_GRADIENT, "stop_gradient")
-    for variant in variants:
-        require(variant, VARIANTS, "variants")
-    if not variants:
-        raise ValueError("variants must name at least one of " + ", ".join(VARIANTS))
-    for name, least in (("n_directions", 1), ("seed", 0), ("max_evaluations", 1)):
-        value = getattr(options, name)
-        unlimited = name == "max_evaluations" and value is None
-        if not unlimited and not (isinstance(value, Integral) and value >= least):
-            raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
-    for name, value in (("rtol", options.rtol), ("atol", options.atol)):
-        number = value is None or (isinstance(value, Real) and np.isfinite(value) and value >= 0)
-        if not number:
-            raise ValueError(f"{name} must be a finite number, at least 0, got {value!r}")
-
-
-def _name(fn: Any) -> str:
+def _name(fn: Callable[..., Any]) -> str:
     return str(getattr(fn, "name", None) or getattr(fn, "__name__", None) or type(fn).__name__)

@@ -13,14 +13,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, brief, flat_outputs
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, flat_outputs, trace
 from tf_einsum_grad.gradcheck.promote import differentiable
 
 
 def build_problem(
     fn: Any, inputs: Any, *, variables: Any, wrt: Any, loss: Any, training: bool | None
 ) -> Problem:
-    """Normalise a function and its inputs.
+    """Makes a function and its inputs a problem.
 
     A tuple or list holds the positional arguments where the function takes that many; a dict whose
     keys are parameter names holds keyword arguments; anything else, and a list or dict given to a
@@ -126,7 +126,7 @@ def _argument_names(fn: Any, args: Sequence[Any]) -> list[str]:
 def _named(
     names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, Any]]:
-    """Yield (top-level name, full name, value) in the order of tf.nest.flatten((args, kwargs))."""
+    """Yields (top-level name, full name, value) in the order of tf.nest.flatten((args, kwargs))."""
     for name, arg in [*zip(names, args, strict=True), *sorted(kwargs.items())]:
         for path, value in _paths(name, arg):
             yield name, path, value
@@ -151,7 +151,7 @@ def _is_variable(value: Any) -> bool:
 
 
 def _split(flat: Sequence[Any]) -> tuple[list[tf.Tensor | None], list[Any]]:
-    """Separate what becomes a tensor from what is passed on as it is."""
+    """Separates what becomes a tensor from what is passed on as it is."""
     tensors: list[tf.Tensor | None] = []
     fixed: list[Any] = []
     for value in flat:
@@ -173,7 +173,7 @@ def _split(flat: Sequence[Any]) -> tuple[list[tf.Tensor | None], list[Any]]:
 
 
 def _loss(loss: Any) -> Callable[[Any], Any] | None:
-    """A callable of the outputs, or (a Keras loss or its name, the targets)."""
+    """Makes a callable of the outputs of a loss: one, or (a Keras loss or its name, targets)."""
     if isinstance(loss, tuple) and len(loss) == 2:
         function, targets = loss
         function = keras.losses.get(function)
@@ -183,27 +183,6 @@ def _loss(loss: Any) -> Callable[[Any], Any] | None:
             f"loss must be a function of the outputs, or (a Keras loss, targets), got {loss!r}"
         )
     return loss  # type: ignore[no-any-return]
-
-
-def trace(problem: Problem, converted: Callable[[Tensors], list[tf.Tensor]] | None = None) -> None:
-    """Trace the function, with autograph (`converted`) only where that is needed."""
-    problem.traced = problem.traced or problem.call
-    for call in (problem.traced, converted):
-        if call is None:
-            return
-        try:
-            problem.concrete = tf.function(
-                lambda *args, call=call: [tf.identity(y) for y in call(args)], autograph=False
-            ).get_concrete_function(*problem.specs())
-        except tf.errors.OperatorNotAllowedInGraphError as error:
-            problem.untraceable = brief(error)
-            continue
-        except Exception as error:  # not traceable is a fact about the function, not a crash
-            problem.untraceable = brief(error)
-            return
-        problem.traced = call
-        problem.output_dtypes = [t.dtype for t in problem.concrete.outputs]
-        return
 
 
 def _choose_inputs(
@@ -262,23 +241,23 @@ def _choose_variables(problem: Problem, fn: Any, choice: Any, passed: list[tf.Va
                 continue
             if not isinstance(item, str):
                 raise ValueError(f"variables must hold names and variables, got {item!r}")
-            matches = [v for v in every if fnmatch.fnmatchcase(names[id(v)], item)]
+            matches = [v for v in every if fnmatch.fnmatchcase(names[v.ref()], item)]
             if not matches:
-                known = ", ".join(names[id(v)] for v in every) or "none"
+                known = ", ".join(names[v.ref()] for v in every) or "none"
                 raise ValueError(f"variables: nothing matches {item!r}; there are: {known}")
             chosen += matches
         problem.variables = _unique([*problem.variables, *chosen])
     for v in _unique(chosen):
         if differentiable(v.dtype):
-            name = names.get(id(v)) or v.name.removesuffix(":0")
+            name = names.get(v.ref()) or v.name.removesuffix(":0")
             problem.leaves.append(Leaf(name, tuple(v.shape), v.dtype, variable=v))
 
 
 def _find_variables(fn: Any, problem: Problem) -> tuple[list[tf.Variable], list[tf.Variable]]:
-    """All and the trainable variables: of the model, of what fn closes over, of its trace."""
+    """Returns all and the trainable variables: of the model, of fn's closure, of its trace."""
     every: list[Any] = []
     trainable: list[Any] = []
-    owned: set[int] = set()
+    owned: set[Any] = set()
     for holder in _holders(fn):
         if _is_variable(holder):
             every.append(holder)
@@ -287,17 +266,17 @@ def _find_variables(fn: Any, problem: Problem) -> tuple[list[tf.Variable], list[
         mine = holder.weights if isinstance(holder, keras.layers.Layer) else holder.variables
         every += mine
         trainable += holder.trainable_variables
-        owned.update(id(_unwrap(v)) for v in holder.variables)
+        owned.update(_unwrap(v).ref() for v in holder.variables)
     traced = list(problem.concrete.graph.variables) if problem.concrete is not None else []
-    extra = [v for v in traced if id(v) not in owned]
-    known = {id(_unwrap(v)) for v in every}
-    every += [v for v in extra if id(v) not in known]
+    extra = [v for v in traced if v.ref() not in owned]
+    known = {_unwrap(v).ref() for v in every}
+    every += [v for v in extra if v.ref() not in known]
     trainable += [v for v in extra if v.trainable]
     return [_unwrap(v) for v in every], [_unwrap(v) for v in trainable]
 
 
 def _side_variables(fn: Any) -> list[tf.Variable]:
-    """State that a call may change but that has no gradient: seeds, metrics, optimizer slots."""
+    """Returns state that a call may change but that has no gradient: seeds, metrics, slots."""
     found: list[Any] = []
     for holder in _holders(fn):
         if not _is_variable(holder):
@@ -309,16 +288,16 @@ def _side_variables(fn: Any) -> list[tf.Variable]:
 
 
 def _holders(fn: Any) -> list[Any]:
-    """Variables and modules that fn is, is bound to, closes over, or names as globals."""
-    found: dict[int, Any] = {}
-    seen: set[int] = set()
+    """Returns variables and modules that fn is, is bound to, closes over, or names as globals."""
+    found: list[Any] = []
+    seen: dict[int, object] = {}  # by id; kept alive, so that no other object gets the same one
 
     def visit(thing: Any, depth: int) -> None:
         if id(thing) in seen or depth > 4:
             return
-        seen.add(id(thing))
+        seen[id(thing)] = thing
         if _is_variable(thing) or isinstance(thing, _MODULES):
-            found[id(thing)] = thing
+            found.append(thing)
             if isinstance(thing, tf.Module):  # it does not see Keras layers inside
                 visit(list(vars(thing).values()), depth)
         elif isinstance(thing, (list, tuple)) and len(thing) <= 1000:
@@ -337,7 +316,7 @@ def _holders(fn: Any) -> list[Any]:
             visit(thing.python_function, depth)
 
     visit(fn, 0)
-    return list(found.values())
+    return found
 
 
 def _names_used(function: types.FunctionType) -> Iterator[Any]:
@@ -359,31 +338,31 @@ def _global_names(code: types.CodeType) -> set[str]:
 
 
 def _unwrap(variable: Any) -> tf.Variable:
-    """The tf.Variable inside a Keras variable."""
+    """Returns the tf.Variable inside a Keras variable."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _unique(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
-    return list({id(v): v for v in variables}.values())
+    return list({v.ref(): v for v in variables}.values())
 
 
-def _variable_names(fn: Any, variables: Sequence[tf.Variable]) -> dict[int, str]:
-    """Readable, unique names: Keras paths without the model's own name in front."""
-    paths: dict[int, str] = {}
+def _variable_names(fn: Any, variables: Sequence[tf.Variable]) -> dict[Any, str]:
+    """Returns readable, unique names: Keras paths without the model's own name in front."""
+    paths: dict[Any, str] = {}  # by the variables' `ref()`
     for holder in _holders(fn):
         if isinstance(holder, keras.layers.Layer):
             prefix = f"{holder.name}/" if isinstance(holder, keras.Model) else ""
             for v in holder.variables:
-                paths.setdefault(id(_unwrap(v)), v.path.removeprefix(prefix))
+                paths.setdefault(_unwrap(v).ref(), v.path.removeprefix(prefix))
         elif isinstance(holder, keras.Variable):
-            paths.setdefault(id(_unwrap(holder)), holder.path)
-    names: dict[int, str] = {}
+            paths.setdefault(_unwrap(holder).ref(), holder.path)
+    names: dict[Any, str] = {}
     taken: set[str] = set()
     for v in variables:
-        stem = name = paths.get(id(v)) or v.name.removesuffix(":0")
+        stem = name = paths.get(v.ref()) or v.name.removesuffix(":0")
         count = 1
         while name in taken:
             name, count = f"{stem}_{count}", count + 1
         taken.add(name)
-        names[id(v)] = name
+        names[v.ref()] = name
     return names

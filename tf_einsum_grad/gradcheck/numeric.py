@@ -1,12 +1,16 @@
-"""Directional derivatives by finite differences, with an error estimate and kink detection.
+"""The numeric side: random directions, and derivatives along them by finite differences.
 
-Pure Python and NumPy: the function under test is a callable ``phi(h)``, the change of the
-checked scalar when the leaf moves by ``h`` along its direction, with ``phi(0) = 0``.
+Pure NumPy: the function under test is a callable ``phi(h)``, the change of the checked scalar when
+the leaf moves by ``h`` along its direction, with ``phi(0) = 0``.
+
+Entries of a direction are Rademacher signs times U[0.5, 1.5]: no entry is small, so that no element
+of a gradient can hide, and the signs are random, so that errors do not need tolerances that grow
+with the number of elements (all-positive directions, as in torch's fast mode, do).
 
 The scheme is a geometric sequence of central differences ``D_k`` at ``h_k = h_0 / r**k`` with
 one Richardson step, ``(r^2 D_{k+1} - D_k) / (r^2 - 1)`` (L. F. Richardson, 1911; C. J. F. Ridders,
 "Accurate computation of F'(x) and F'(x)F''(x)", 1982, for choosing the step by the change from
-one step to the next). The rounding error of a central difference is modelled as
+one step to the next). The rounding error of a central difference is modeled as
 ``8 eps amplitude / h``, the amplitude being the size of the terms that the scalar is a sum of.
 """
 
@@ -15,24 +19,103 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-KINK = "kink"
-JUMP = "jump"
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Kink = Literal["", "kink", "jump"]
+# Machine precision by dtype, and the relative tolerance that goes with it.
+EPS = {
+    "float64": 2.0**-52,
+    "complex128": 2.0**-52,
+    "float32": 2.0**-23,
+    "complex64": 2.0**-23,
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+}
+RTOL = {2.0**-52: 1e-7, 2.0**-23: 2e-5, 2.0**-10: 1e-2, 2.0**-7: 5e-2}
+_ZERO_LEAF = 0.1  # how far to move a leaf that is zero everywhere
+_LARGEST_EXPONENT = 60  # keeps 1/RMS(y) and its products inside float32
 _PERSISTENT = 3  # a kink must look the same at this many steps in a row
 _AGREEMENT = 0.2  # ... to this relative accuracy
+
+
+def wide(array: Any) -> Array:
+    """Returns the array as float64, or complex128 if it is complex.
+
+    >>> wide(np.float32([1])).dtype
+    dtype('float64')
+    """
+    array = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
+    return np.asarray(array, np.complex128 if np.iscomplexobj(array) else np.float64)
+
+
+def rms(array: Array) -> float:
+    """Returns the root mean square of the finite entries; 0 where there are none.
+
+    Scaled by the largest entry, so that squares neither overflow nor vanish.
+    """
+    magnitude = np.abs(array[np.isfinite(array)])
+    largest = float(magnitude.max(initial=0.0))
+    return largest * float(np.sqrt(np.mean((magnitude / largest) ** 2))) if largest > 0 else 0.0
+
+
+def signs(rng: np.random.Generator, shape: tuple[int, ...], complex_: bool) -> Array:
+    """Draws Rademacher times U[0.5, 1.5], in the real and the imaginary part."""
+
+    def real() -> Array:
+        return np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape))
+
+    return real() + 1j * real() if complex_ else real()
+
+
+def representable(array: Array, dtype: Any) -> Array:
+    """Rounds to a NumPy dtype (ml_dtypes' bfloat16 too) and comes back."""
+    return wide(array.astype(dtype))
+
+
+def direction(rng: np.random.Generator, x: Array, dtype: Any) -> Array:
+    """Draws a direction for leaf ``x``, of its shape and size; zero where x is not finite."""
+    u = signs(rng, x.shape, np.iscomplexobj(x)) * (rms(x) or _ZERO_LEAF)
+    return representable(np.where(np.isfinite(x), u, 0), dtype)
+
+
+def cotangent(
+    rng: np.random.Generator, y: Array, dtype: Any, *, size: float | None = None, half: bool = False
+) -> Array:
+    """Draws a cotangent for output ``y``, of its shape; zero where y is not finite.
+
+    It is scaled by about 1/size, RMS(y) if not given: by a power of two, and by a small one for
+    float16, whose largest number is 65504.
+    """
+    size = rms(y) if size is None else size
+    limit = 8 if half else _LARGEST_EXPONENT
+    exponent = int(np.clip(-np.round(np.log2(size)), -limit, limit)) if size > 0 else 0
+    v = signs(rng, y.shape, np.iscomplexobj(y)) * 2.0**exponent
+    return representable(np.where(np.isfinite(y), v, 0), dtype)
+
+
+def inner(a: Array, b: Array) -> float:
+    """Returns the real inner product Re <a, b> = Re sum conj(a) b.
+
+    TensorFlow's gradient of a real scalar s with respect to a complex z is the g with
+    ds = Re <g, dz>, so that one formula serves real and complex leaves.
+    """
+    return float(np.real(np.vdot(a, b)))
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A derivative, an estimate of its error, the step behind it, and what spoils it if anything.
 
-    ``kink`` is "", "kink" (left and right derivatives differ) or "jump" (a discontinuity).
+    At a "kink", left and right derivatives differ; at a "jump", the function is discontinuous.
     """
 
     value: float
     error: float
     step: float
-    kink: str = ""
+    kink: Kink = ""
     finite: bool = True
 
 
@@ -51,7 +134,7 @@ class Steps:
 
 
 def steps_for(eps: float) -> Steps:
-    """Return the steps that suit a reference computed with machine precision ``eps``.
+    """Returns the steps that suit a reference computed with machine precision ``eps``.
 
     The first try uses ``start`` and ``start + 1``; doubt widens it to all ``count`` steps. In
     float64 the smallest step, 2**-36, resolves functions that wiggle a million times faster than
@@ -89,7 +172,7 @@ class Derivative:
         self._refined: Estimate | None = None
 
     def glance(self, expected: float, accuracy: float) -> Estimate | None:
-        """Return the central difference of one step, two evaluations, if nothing is odd about it.
+        """Returns the central difference of one step, two evaluations, if nothing is odd about it.
 
         That is, if it is as expected, and forward and backward differences agree, as they do not
         at a kink. None otherwise: look closer.
@@ -106,7 +189,7 @@ class Derivative:
         return None
 
     def first(self) -> Estimate:
-        """Return an estimate from two steps, that is, four evaluations.
+        """Returns an estimate from two steps, that is, four evaluations.
 
         A second difference that does not shrink with the step, as at a kink, is reported as
         ``kink`` at once, so that the caller refines.
@@ -119,9 +202,9 @@ class Derivative:
         return replace(estimate, kink=self._suspect(k))
 
     def refine(self) -> Estimate:
-        """Return the best estimate over the steps.
+        """Returns the best estimate over the steps.
 
-        It goes on past six steps only while the steps still disagree.
+        Goes on past six steps only while the steps still disagree.
         """
         if self._refined is not None:
             return self._refined
@@ -142,7 +225,7 @@ class Derivative:
         return not abs(self._central(0)) > 3 * self.noise(0)
 
     def noise(self, k: int) -> float:
-        """Rounding error of the central difference at step k."""
+        """Returns the rounding error of the central difference at step k."""
         return 8 * self.steps.eps * self.amplitude / self.steps[k]
 
     def _sample(self, count: int) -> None:
@@ -165,7 +248,7 @@ class Derivative:
         return Estimate(value, abs(fine - coarse) + self.noise(k + 1), self.steps[k + 1])
 
     def _settled(self, count: int) -> list[Estimate]:
-        """Extrapolations at all steps; where two in a row agree, that is their error.
+        """Extrapolates at all steps; where two in a row agree, that is their error.
 
         With the few steps of a low-precision reference, two may agree by chance.
         """
@@ -182,7 +265,7 @@ class Derivative:
         return found
 
     def _even(self, k: int) -> float:
-        """Forward minus backward difference: O(h) where smooth, constant at a kink."""
+        """Returns forward minus backward difference: O(h) where smooth, constant at a kink."""
         plus, minus = self.samples[k]
         return (plus + minus) / self.steps[k]
 
@@ -190,14 +273,14 @@ class Derivative:
         even = abs(self._even(k))
         return even > 30 * self.noise(k) and even > 1e-5 * abs(self._central(k))
 
-    def _suspect(self, k: int) -> str:
-        """Kink, by two steps only: the even part shrank by much less than the step did."""
+    def _suspect(self, k: int) -> Kink:
+        """Tells a kink, by two steps only: the even part shrank by much less than the step did."""
         coarse, fine = abs(self._even(k)), abs(self._even(k + 1))
         suspicious = self._significant(k + 1) and coarse < math.sqrt(self.steps.ratio) * fine
-        return KINK if suspicious else ""
+        return "kink" if suspicious else ""
 
-    def _classify(self, used: int) -> str:
-        """Kink or jump if the smallest steps all tell the same story.
+    def _classify(self, used: int) -> Kink:
+        """Tells a kink or a jump, if the smallest steps all tell the same story.
 
         Rounding errors also grow as 1/h, but do not agree with each other, as a jump does.
         """
@@ -205,9 +288,9 @@ class Derivative:
         for end in range(len(ks), max(_PERSISTENT, len(ks) - 3) - 1, -1):
             tail, rest = ks[end - _PERSISTENT : end], ks[end:]
             if any(self._is_jump(tail, rest, sign) for sign in (1, -1)):
-                return JUMP
+                return "jump"
             if self._is_kink(tail, rest):
-                return KINK
+                return "kink"
         return ""
 
     def _is_jump(self, tail: list[int], rest: list[int], sign: int) -> bool:

@@ -33,7 +33,11 @@ def _context() -> Any:
 
 @cache
 def op_def(name: str) -> Any:
-    """Return the OpDef of an op; raise Unavailable if it or the registry is unknown."""
+    """Returns the OpDef of an op.
+
+    Raises:
+        Unavailable: the op or the registry is unknown.
+    """
     try:
         from tensorflow.python.framework import op_def_registry
 
@@ -47,7 +51,7 @@ def op_def(name: str) -> Any:
 
 @cache
 def cpu_constraints(name: str) -> tuple[dict[str, frozenset[int]], ...] | None:
-    """Return, for each CPU kernel of an op, the dtypes that it allows per attribute.
+    """Returns, for each CPU kernel of an op, the dtypes that it allows per attribute.
 
     None means that nothing is known and any dtype may be tried.
     """
@@ -66,7 +70,7 @@ def cpu_constraints(name: str) -> tuple[dict[str, frozenset[int]], ...] | None:
 
 
 def register_functions(definitions: Iterable[Any]) -> None:
-    """Make FunctionDefs callable by name, in the order given (callees first)."""
+    """Makes FunctionDefs callable by name, in the order given (callees first)."""
     context = _context()
     if not hasattr(context, "add_function_def"):
         raise Unavailable("this TensorFlow cannot register a FunctionDef")
@@ -75,7 +79,7 @@ def register_functions(definitions: Iterable[Any]) -> None:
 
 
 def unregister_functions(names: Iterable[str]) -> None:
-    """Forget functions that `register_functions` made known."""
+    """Forgets functions that `register_functions` made known."""
     context = _context()
     for name in names:
         if context.has_function(name):
@@ -83,7 +87,7 @@ def unregister_functions(names: Iterable[str]) -> None:
 
 
 def seed_state() -> Any:
-    """Return the global seed and the state of its generator, for `restore_seed_state`.
+    """Returns the global seed and the state of its generator, for `restore_seed_state`.
 
     None where this TensorFlow keeps them elsewhere: they then stay as the check leaves them.
     """
@@ -97,7 +101,7 @@ def seed_state() -> Any:
 
 
 def restore_seed_state(state: Any) -> None:
-    """Put back what `seed_state` read, without clearing caches of kernels as set_seed does."""
+    """Puts back what `seed_state` read, without clearing caches of kernels as set_seed does."""
     if state is None:
         return
     context = _context()

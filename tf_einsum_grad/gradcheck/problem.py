@@ -1,24 +1,79 @@
-"""What is checked: a function from flat tensors to flat tensors, and the leaves to differentiate.
+"""What is checked: a function from flat tensors to flat tensors, its leaves, and how closely.
 
-Everything that people may pass (nests, Keras models, tf.Modules, patterns of names) is made uniform
-here, so that the rest of the checker sees one `Problem`.
+`inputs` makes everything that people may pass (nests, Keras models, tf.Modules, patterns of names)
+uniform, so that the rest of the checker sees one `Problem`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.directions import Array, wide
+from tf_einsum_grad.gradcheck.numeric import Array, Derivative, wide
 from tf_einsum_grad.gradcheck.promote import differentiable
 
 Tensors = Sequence[tf.Tensor]
+Call = Callable[[Tensors], list[tf.Tensor]]
+VariantName = Literal["eager", "graph", "xla", "forward"]
+ReferenceKind = Literal["promote", "clone", "native"]
+ReferenceChoice = Literal["auto", "promote", "clone", "native"]
+Kinks = Literal["jitter", "report", "ignore"]
+StopGradient = Literal["freeze", "differentiate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `check_gradients` that say how closely to look.
+
+    Raises:
+        ValueError: one of them is out of its range; the message names it.
+    """
+
+    order: int = 1
+    variants: tuple[VariantName, ...] = ("eager",)
+    reference: ReferenceChoice = "auto"
+    n_directions: int = 2
+    rtol: float | None = None
+    atol: float | None = None
+    kinks: Kinks = "jitter"
+    stop_gradient: StopGradient = "freeze"
+    localize: bool = True
+    max_evaluations: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.order, (1, 2), "order")
+        _require(self.reference, get_args(ReferenceChoice), "reference")
+        _require(self.kinks, get_args(Kinks), "kinks")
+        _require(self.stop_gradient, get_args(StopGradient), "stop_gradient")
+        for variant in self.variants:
+            _require(variant, get_args(VariantName), "variants")
+        if not self.variants:
+            names = ", ".join(get_args(VariantName))
+            raise ValueError(f"variants must name at least one of {names}")
+        for name, least in (("n_directions", 1), ("seed", 0), ("max_evaluations", 1)):
+            value = getattr(self, name)
+            unlimited = name == "max_evaluations" and value is None
+            if not unlimited and not (isinstance(value, (int, np.integer)) and value >= least):
+                raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and 0 <= float(value) < math.inf
+            if value is not None and not number:
+                raise ValueError(f"{name} must be a finite number, at least 0, got {value!r}")
+
+
+def _require(value: object, allowed: Sequence[object], what: str) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} must be one of {', '.join(map(str, allowed))}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -31,8 +86,8 @@ class Leaf:
     position: int | None = None
     variable: tf.Variable | None = None
 
-    def narrow(self, value: Array) -> np.ndarray[Any, Any]:
-        """Round a wide value to this leaf's own dtype."""
+    def narrow(self, value: Array) -> Array:
+        """Rounds a wide value to this leaf's own dtype."""
         return np.asarray(value).astype(self.dtype.as_numpy_dtype)
 
 
@@ -40,62 +95,162 @@ class Leaf:
 class Problem:
     """A function of flat tensors, where to evaluate it, and its leaves.
 
-    `call` takes all of `args` and returns the differentiable outputs as a flat list; `traced` does
-    the same inside a tf.function (they differ where autograph has to convert Python control flow).
-    `skipped` are the leaves that are not differentiated, for the report.
+    Attributes:
+        call: takes all of `args` and returns the differentiable outputs as a flat list.
+        traced: the same inside a tf.function; they differ where autograph has to convert
+            Python control flow.
+        skipped: the leaves that are not differentiated, for the report.
+        variables: all whose state a call may change.
+        model: the Keras layer itself, if it is one.
+        call_with: calls another model in the same way.
+        concrete: the traced forward pass; where there is none, `untraceable` says why.
+        output_leaves: second order: for each output, the leaf whose gradient it is.
+        primal: second order: the traced nodes whose stop_gradients mean "a constant".
     """
 
-    call: Callable[[Tensors], list[tf.Tensor]]
+    call: Call
     args: list[tf.Tensor]
     leaves: list[Leaf]
-    skipped: list[Leaf] = dataclasses.field(default_factory=list)
-    variables: list[tf.Variable] = dataclasses.field(default_factory=list)
-    traced: Callable[[Tensors], list[tf.Tensor]] | None = None
-    model: Any = None  # the Keras layer itself, if it is one
-    call_with: Callable[[Any, Tensors], list[tf.Tensor]] | None = None  # another model, same way
-    concrete: Any = None  # the traced forward pass, or why there is none:
+    skipped: list[Leaf] = field(default_factory=list)
+    variables: list[tf.Variable] = field(default_factory=list)
+    traced: Call | None = None
+    model: tf.keras.layers.Layer | None = None
+    call_with: Callable[[Callable[..., Any], Tensors], list[tf.Tensor]] | None = None
+    concrete: tf.types.experimental.ConcreteFunction | None = None
     untraceable: str = ""
-    output_dtypes: list[tf.DType] = dataclasses.field(default_factory=list)
-    output_leaves: list[int] = dataclasses.field(
-        default_factory=list
-    )  # second order: whose gradient
-    primal: frozenset[str] | None = None  # traced nodes whose stop_gradients mean "a constant"
+    output_dtypes: list[tf.DType] = field(default_factory=list)
+    output_leaves: list[int] = field(default_factory=list)
+    primal: frozenset[str] | None = None
 
     def base(self) -> list[Array]:
-        """The leaves' values, in float64 or complex128."""
-        return [
-            wide(self.args[leaf.position] if leaf.position is not None else leaf.variable)
-            for leaf in self.leaves
-        ]
+        """Returns the leaves' values, in float64 or complex128."""
+        return [wide(source) for source in self.sources(self.args)]
 
     def native_args(self, values: Sequence[Array]) -> list[tf.Tensor]:
-        """The arguments with the leaves among them at the values given."""
+        """Returns the arguments, with the leaves among them at the values given."""
         args = list(self.args)
         for leaf, value in zip(self.leaves, values, strict=True):
             if leaf.position is not None:
                 args[leaf.position] = tf.constant(leaf.narrow(value), leaf.dtype)
         return args
 
+    def native_cotangents(self, cotangents: Sequence[Array]) -> list[tf.Tensor]:
+        """Returns cotangents as tensors of the outputs' own dtypes."""
+        return [
+            tf.constant(v.astype(d.as_numpy_dtype), d)
+            for v, d in zip(cotangents, self.output_dtypes, strict=True)
+        ]
+
     def assign(self, values: Sequence[Array]) -> None:
-        """Give the leaves that are variables the values given."""
+        """Gives the leaves that are variables the values given."""
         for leaf, value in zip(self.leaves, values, strict=True):
             if leaf.variable is not None:
                 leaf.variable.assign(leaf.narrow(value))
 
-    def sources(self, args: Tensors) -> list[Any]:
-        """The leaves as a tape wants them."""
+    def sources(self, args: Tensors) -> list[tf.Tensor | tf.Variable]:
+        """Returns the leaves as a tape wants them."""
         return [
             args[leaf.position] if leaf.position is not None else leaf.variable
             for leaf in self.leaves
         ]
 
     def specs(self) -> list[tf.TensorSpec]:
-        """Specs of all arguments, for tracing."""
+        """Returns the specs of all arguments, for tracing."""
         return [tf.TensorSpec(arg.shape, arg.dtype) for arg in self.args]
 
 
+@dataclass
+class Point:
+    """Values of all leaves, with cotangents and directions there, and what was found there.
+
+    Attributes:
+        cotangents: [direction][output].
+        directions: [direction][leaf].
+        sizes: of the terms that each output sums.
+        relative: (direction, leaf) of the directions that are relative to each element.
+        outputs, amplitudes, derivatives: by the name of the reference, the direction, the leaf.
+        repeats: whether a variant or a reference gives the same values twice.
+    """
+
+    values: list[Array]
+    cotangents: list[list[Array]] = field(default_factory=list)
+    directions: list[list[Array]] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+    relative: set[tuple[int, int]] = field(default_factory=set)
+    outputs: dict[str, list[Array]] = field(default_factory=dict)
+    amplitudes: dict[tuple[str, int], float] = field(default_factory=dict)
+    derivatives: dict[tuple[str, int, int], Derivative] = field(default_factory=dict)
+    repeats: dict[str, bool] = field(default_factory=dict)
+
+
+def trace(problem: Problem, converted: Call | None = None) -> None:
+    """Traces the function, with autograph (`converted`) only where that is needed."""
+    problem.traced = problem.traced or problem.call
+    for call in (problem.traced, converted):
+        if call is None:
+            return
+        try:
+            problem.concrete = tf.function(
+                lambda *args, call=call: [tf.identity(y) for y in call(args)], autograph=False
+            ).get_concrete_function(*problem.specs())
+        except tf.errors.OperatorNotAllowedInGraphError as error:
+            problem.untraceable = brief(error)
+            continue
+        except Exception as error:  # not traceable is a fact about the function, not a crash
+            problem.untraceable = brief(error)
+            return
+        problem.traced = call
+        problem.output_dtypes = [t.dtype for t in problem.concrete.outputs]
+        return
+
+
+def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
+    """Returns the problem whose outputs are the gradients of another: x, v -> VJP(x, v).
+
+    By reverse over reverse: TensorFlow's forward mode transposes registered gradients, and
+    forward over forward is wrong by itself (tensorflow issue 127753). The leaves are the same, and
+    the cotangents in addition: the derivative of a gradient with respect to the gradient above it
+    is what a network's second order is made of.
+    """
+    count = len(problem.args)
+    extra = problem.native_cotangents(cotangents)
+    names = [f"cotangent[{i}]" if len(extra) > 1 else "cotangent" for i in range(len(extra))]
+    leaves = [
+        Leaf(name, tuple(v.shape), v.dtype, count + i)
+        for i, (name, v) in enumerate(zip(names, extra, strict=True))
+    ]
+    result = dataclasses.replace(
+        problem,
+        args=[*problem.args, *extra],
+        leaves=[*problem.leaves, *leaves],
+        skipped=[],
+        output_dtypes=[],
+        model=None,
+        concrete=None,
+    )
+    marks: list[frozenset[str]] = []
+
+    def gradient(call: Call, args: Tensors) -> list[tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            sources = problem.sources(args)
+            tape.watch(sources)
+            outputs = call(args[:count])
+        if outputs and not hasattr(outputs[0], "numpy"):
+            operations = outputs[0].graph.get_operations()
+            marks.append(frozenset(op.name for op in operations))
+        gradients = tape.gradient(outputs, sources, output_gradients=list(args[count:]))
+        result.output_leaves = [i for i, g in enumerate(gradients) if g is not None]
+        return [tf.convert_to_tensor(g) for g in gradients if g is not None]
+
+    result.call = lambda args: gradient(problem.call, args)
+    result.traced = lambda args: gradient(problem.traced or problem.call, args)
+    trace(result)
+    result.primal = marks[0] if marks else None
+    return result
+
+
 def flat_outputs(outputs: Any) -> list[tf.Tensor]:
-    """Flatten any nest of outputs and keep what can be differentiated."""
+    """Flattens any nest of outputs and keeps what can be differentiated."""
     tensors = []
     for output in tf.nest.flatten(outputs, expand_composites=True):
         if isinstance(output, (float, complex, np.ndarray, np.generic)):
@@ -108,7 +263,7 @@ def flat_outputs(outputs: Any) -> list[tf.Tensor]:
 
 
 def brief(error: BaseException) -> str:
-    """The kind of an error and the line of its message that says most, without colours."""
+    """Returns the kind of an error and the line of its message that says most, without colors."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines()]
     telling = [line for line in lines if line and line != "in user code:" and 'File "' not in line]

@@ -1,9 +1,9 @@
-"""Rewrite a traced TensorFlow graph to float64: the reference that numerics are run on.
+"""A traced TensorFlow graph is rewritten to float64: the reference that numerics are run on.
 
 Every float16, bfloat16 and float32 in the GraphDef and its function library becomes float64, every
 complex64 complex128. Variables are replaced by float64 shadows. What has to stay native (random
 ops, so that they draw the same numbers; Python functions; ops without a float64 kernel) is wrapped
-in casts. `tf.stop_gradient` becomes a tape recorder (see `freeze`), so that straight-through
+in casts. `tf.stop_gradient` becomes a tape recorder (see `replay`), so that straight-through
 estimators have the derivative that their author means.
 
 Control flow, calls and custom gradients need no special case: in a GraphDef they are attributes
@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import private
-from tf_einsum_grad.gradcheck.randomness import RANDOM_OPS
+from tf_einsum_grad.gradcheck.replay import RANDOM_OPS
 
 _WIDER = {
     dtype.as_datatype_enum: wider.as_datatype_enum
@@ -67,7 +67,7 @@ def differentiable(dtype: tf.DType) -> bool:
 
 
 def wider(dtype: tf.DType) -> tf.DType:
-    """float64 for any narrower float, complex128 for complex64, others unchanged.
+    """Returns float64 for a narrower float, complex128 for complex64, others unchanged.
 
     >>> wider(tf.bfloat16).name, wider(tf.int32).name
     ('float64', 'int32')
@@ -76,7 +76,7 @@ def wider(dtype: tf.DType) -> tf.DType:
 
 
 def low_dtypes(concrete: Any) -> set[str]:
-    """Names of the dtypes narrower than float64 that a traced function computes in."""
+    """Returns the names of the dtypes narrower than float64 that a traced function computes in."""
     graph_def = concrete.graph.as_graph_def()
     nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
     found = set()
@@ -103,7 +103,7 @@ def rewrite(
     recorder: Callable[[tf.DType, str], str] | None = None,
     primal: frozenset[str] | None = None,
 ) -> Rewritten:
-    """Promote a GraphDef, in place.
+    """Promotes a GraphDef, in place.
 
     Args:
         graph_def: as `tf.Graph.as_graph_def` returns it.
@@ -164,7 +164,7 @@ class _Body:
     def rewrite(
         self, nodes: Any, recorded: Callable[[str], bool], in_function: bool = False
     ) -> dict[str, str]:
-        """Rewrite nodes in place; return the references that now go through a cast."""
+        """Rewrites nodes in place; returns the references that now go through a cast."""
         renamed: dict[str, str] = {}
         downs: list[Any] = []  # casts to the native dtype, before a native op
         ups: list[Any] = []  # and from it, after one
@@ -205,7 +205,7 @@ class _Body:
             node.attr[key].list.type.append(dtype.as_datatype_enum)
 
     def _record_assigned(self, node: Any, added: list[Any], in_function: bool) -> None:
-        """Put a recorder in front of the value that a variable is assigned."""
+        """Puts a recorder in front of the value that a variable is assigned."""
         if not differentiable(tf.as_dtype(node.attr["dtype"].type)):
             return
         resource = "" if in_function or node.op != "AssignVariableOp" else node.input[0]
@@ -282,7 +282,7 @@ class _Body:
 
 
 def _arg_types(args: Any, node: Any) -> list[tuple[str, int, int]]:
-    """Expand an OpDef's arguments for one node: (argument, position in it, dtype) for each tensor.
+    """Expands an OpDef's arguments for one node: (argument, position in it, dtype) for each tensor.
 
     References (`Ref` dtypes of TensorFlow 1) are 100 above the plain dtype and left alone.
     """
@@ -322,7 +322,7 @@ def _cast(node_type: Any, name: str, ref: str, source: int, target: int) -> Any:
 
 
 def _callees_first(library: dict[str, Any]) -> list[Any]:
-    """Order functions so that each comes after those that it calls."""
+    """Orders functions so that each comes after those that it calls."""
     ordered: dict[str, Any] = {}
 
     def visit(name: str) -> None:
@@ -337,7 +337,7 @@ def _callees_first(library: dict[str, Any]) -> list[Any]:
 
 
 def _reachable(nodes: Iterable[Any], library: dict[str, Any]) -> set[str]:
-    """Names of the functions that these nodes call, directly or not."""
+    """Returns the names of the functions that these nodes call, directly or not."""
     found: set[str] = set()
     todo = _called(nodes, library)
     while todo:

@@ -1,14 +1,22 @@
-"""The result of a check: plain, frozen data. No TensorFlow here."""
+"""The result of a check: plain, frozen data, and how a terminal or a browser shows it.
+
+No TensorFlow here.
+"""
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tf_einsum_grad.gradcheck.statuses import Status
+from tf_einsum_grad.gradcheck.numeric import Kink
+from tf_einsum_grad.gradcheck.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 Index = tuple[int, ...]
 
@@ -45,7 +53,7 @@ class LeafReport:
     tolerance: float = math.nan
     fd_error: float = math.nan
     step: float = math.nan
-    kink: str = ""
+    kink: Kink = ""
     worst_indices: tuple[Index, ...] = ()
     worst_values: tuple[tuple[float, float], ...] = ()
     ratio: float | None = None
@@ -54,7 +62,7 @@ class LeafReport:
     order: int = 1
 
     def describe(self) -> str:
-        """One or a few lines: the leaf, the indices, both values, the tolerance, the cause."""
+        """Returns a few lines: the leaf, the indices, both values, the tolerance, the cause."""
         shape = "x".join(map(str, self.shape)) or "scalar"
         text = f"{self.status} {self.name} ({shape} {self.dtype})"
         if self.order == 2:
@@ -117,7 +125,7 @@ class GradientReport:
         return tuple(leaf for leaf in self.leaves if not leaf.status.passed)
 
     def summary(self) -> str:
-        """The report as plain text: the verdict, then what did not pass and why."""
+        """Returns the report as plain text: the verdict, then what did not pass and why."""
         counts: dict[str, int] = {}
         for leaf in self.leaves:
             counts[str(leaf.status)] = counts.get(str(leaf.status), 0) + 1
@@ -142,26 +150,22 @@ class GradientReport:
         return f"\n    in variant {leaf.variant}" if several else ""
 
     def to_json(self) -> str:
-        """The report as JSON; NaN and infinity become null."""
+        """Returns the report as JSON; NaN and infinity become null."""
         data = {**_plain(self), "passed": self.passed}
         return json.dumps(_finite(data), allow_nan=False)
 
     def raise_if_failed(self) -> GradientReport:
-        """Raise GradientCheckError unless the check passed; return self."""
+        """Raises GradientCheckError unless the check passed; returns self."""
         if not self.passed:
             raise GradientCheckError(self)
         return self
 
-    def __rich__(self) -> Any:
-        from tf_einsum_grad.gradcheck.render import rich_report
-
-        return rich_report(self)
+    def __rich__(self) -> RenderableType:
+        return _rich(self)
 
     def to_html(self) -> str:
-        """The report as one self-contained HTML fragment; notebooks show it."""
-        from tf_einsum_grad.gradcheck.render import html_report
-
-        return html_report(self)
+        """Returns the report as one self-contained HTML fragment; notebooks show it."""
+        return _html(self)
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -193,3 +197,95 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return str(value) if isinstance(value, Status) else value
+
+
+_COLUMNS = ("leaf", "shape", "dtype", "status", "analytic", "numeric", "error", "tolerance")
+
+
+def _number(x: float, digits: int) -> str:
+    return "" if math.isnan(x) else f"{x:.{digits}g}"
+
+
+def _cells(leaf: LeafReport) -> tuple[str, ...]:
+    """Returns one row of the table, in the order of `_COLUMNS`."""
+    shape = "×".join(map(str, leaf.shape)) or "scalar"
+    values = [_number(x, 4) for x in (leaf.analytic, leaf.numeric)]
+    errors = [_number(x, 2) for x in (leaf.abs_error, leaf.tolerance)]
+    return (leaf.name, shape, leaf.dtype, str(leaf.status), *values, *errors)
+
+
+def _notes(report: GradientReport) -> list[str]:
+    """Returns the lines below the table."""
+    lines = [leaf.describe() for leaf in report.failed_leaves]
+    lines += [f"hint: {hint}" for hint in report.hints]
+    return lines + [f"warning: {warning}" for warning in report.warnings]
+
+
+def _footer(report: GradientReport) -> str:
+    """Says how the result came about, in one line."""
+    variants = ", ".join(f"{name} {status}" for name, status in report.variants.items())
+    return (
+        f"{variants} · {report.reference} reference · {report.evaluations} evaluations · "
+        f"{report.backward_passes} backward passes · {report.seconds:.1f} s · seed {report.seed}"
+    )
+
+
+def _style(status: Status) -> str:
+    """Returns a color that rich and CSS both know."""
+    if status == Status.SKIPPED:
+        return "grey50"
+    if status.passed:
+        return "green"
+    undecided = (Status.INCONCLUSIVE, Status.KINK, Status.JUMP)
+    return "dark_orange" if status in undecided else "red"
+
+
+def _rich(report: GradientReport) -> RenderableType:
+    """Returns a rich renderable: a table of leaves, then the findings."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{report.status}: gradients of {report.name}"
+    # Narrow, so that numbers and names of usual length fit into 80 columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for column in _COLUMNS:
+        right = column in ("analytic", "numeric", "error", "tolerance")
+        whole = column != "leaf"  # names may be folded, numbers may not
+        table.add_column(
+            column, justify="right" if right else "left", overflow="fold", no_wrap=whole
+        )
+    for leaf in report.leaves:
+        row = [Text(cell) for cell in _cells(leaf)]
+        row[3].stylize(_style(leaf.status))
+        table.add_row(*row)
+    return Group(table, *map(Text, _notes(report)), Text(_footer(report), style="dim"))
+
+
+_CSS = {"grey50": "#888", "green": "#1a7f37", "dark_orange": "#b35900", "red": "#cf222e"}
+
+
+def _html(report: GradientReport) -> str:
+    """Returns a self-contained HTML fragment."""
+
+    def paint(status: Status) -> str:
+        return f"color:{_CSS[_style(status)]};font-weight:600"
+
+    head = "".join(f"<th style='text-align:left'>{c}</th>" for c in _COLUMNS)
+    rows = ""
+    for leaf in report.leaves:
+        tds = [f"<td>{html.escape(cell)}</td>" for cell in _cells(leaf)]
+        tds[3] = f"<td style='{paint(leaf.status)}'>{leaf.status}</td>"
+        rows += f"<tr title='{html.escape(leaf.status.meaning, quote=True)}'>{''.join(tds)}</tr>"
+    lines = "".join(
+        f"<pre style='margin:.3em 0;white-space:pre-wrap'>{html.escape(line)}</pre>"
+        for line in _notes(report)
+    )
+    return (
+        f"<div style='font-family:sans-serif'><p><span style='{paint(report.status)}'>"
+        f"{report.status}</span>: gradients of {html.escape(report.name)}</p>"
+        f"<table style='border-spacing:1em .2em;font-variant-numeric:tabular-nums'>"
+        f"<tr>{head}</tr>{rows}</table>{lines}"
+        f"<p style='color:#666;font-size:smaller'>{html.escape(_footer(report))}</p></div>"
+    )

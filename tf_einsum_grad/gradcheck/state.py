@@ -1,4 +1,4 @@
-"""Leave no trace: variables, seeds and dtype policies are afterwards what they were before."""
+"""No trace is left: variables, seeds and dtype policies are afterwards what they were before."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import private
+from tf_einsum_grad.gradcheck.numeric import Array
 
 
 class StateGuard:
@@ -25,7 +26,7 @@ class StateGuard:
     def __init__(self, variables: Iterable[tf.Variable] = (), seed: int = 0) -> None:
         self.seed = seed
         self.reseed = True  # clears TensorFlow's kernel caches: only where something draws
-        self._saved: dict[int, tuple[tf.Variable, np.ndarray[Any, Any]]] = {}
+        self._saved: dict[Any, Array] = {}  # by the variables' `ref()`
         self.watch(variables)
 
     def __enter__(self) -> StateGuard:
@@ -51,17 +52,17 @@ class StateGuard:
             keras.config.set_dtype_policy(self._policy)
 
     def watch(self, variables: Iterable[tf.Variable]) -> None:
-        """Snapshot variables that are not yet snapshotted."""
+        """Snapshots variables that are not yet snapshotted."""
         for variable in variables:
-            if id(variable) not in self._saved:
-                self._saved[id(variable)] = variable, variable.numpy()
+            if variable.ref() not in self._saved:
+                self._saved[variable.ref()] = variable.numpy()
 
-    def base(self, variable: tf.Variable) -> np.ndarray[Any, Any]:
-        """The value that the variable had when it was first seen."""
-        return self._saved[id(variable)][1]
+    def base(self, variable: tf.Variable) -> Array:
+        """Returns the value that the variable had when it was first seen."""
+        return self._saved[variable.ref()]
 
     def reset(self) -> None:
-        """Make the next evaluation start where every other one did."""
+        """Makes the next evaluation start where every other one did."""
         self.restore_variables()
         random.setstate(self._python)
         np.random.set_state(self._numpy)
@@ -69,6 +70,6 @@ class StateGuard:
             tf.random.set_seed(self.seed)
 
     def restore_variables(self) -> None:
-        """Assign every watched variable its value at the snapshot."""
-        for variable, value in self._saved.values():
-            variable.assign(value)
+        """Assigns every watched variable its value at the snapshot."""
+        for key, value in self._saved.items():
+            key.deref().assign(value)

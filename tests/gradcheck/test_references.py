@@ -6,12 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
-from tests.gradcheck import cases
+from tests.gradcheck.helpers import x
 from tf_einsum_grad.gradcheck import check_gradients
-
-
-def x(*shape, seed=0):
-    return tf.constant(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def sequential(shape, *layers, dtype="float32"):
@@ -51,6 +47,8 @@ def train_step():
 
 
 TRAIN = {"training": True}
+
+
 MODELS = {
     "conv1d": lambda: (sequential((8, 2), L.Conv1D(3, 3, padding="causal")), x(2, 8, 2), {}),
     "conv2d": lambda: (sequential((5, 5, 2), L.Conv2D(3, 3, activation="tanh")), x(2, 5, 5, 2), {}),
@@ -129,56 +127,6 @@ def test_the_native_reference_catches_gross_errors():
 
     assert check_gradients(fn, x(5), reference="native").status == "FAIL"
     assert check_gradients(tf.sin, x(5), reference="native").passed
-
-
-RANDOM = {
-    "keras": lambda: (sequential((4,), L.Dense(3, "tanh"), L.Dropout(0.5), L.GaussianNoise(0.3)), x(3, 4), TRAIN),
-    "stateless": lambda: (lambda v: tf.sin(v) * tf.random.stateless_normal([4], [1, 2]), x(4), {}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", RANDOM)
-def test_the_reference_draws_what_xla_draws(kind):
-    keras.utils.set_random_seed(0)
-    fn, inputs, options = RANDOM[kind]()
-    report = check_gradients(fn, inputs, variants=("xla",), order=2, **options)
-    assert report.passed and report.reference == "promote", report.summary()
-    assert not report.warnings
-
-
-def test_other_draws_do_not_hide_a_wrong_gradient():
-    def planted(v, wrong):
-        @tf.custom_gradient
-        def fn(u):
-            return tf.sin(u), lambda dy: dy * tf.cos(u) * (1.05 if wrong() else 1.0)
-
-        return fn(v)
-
-    def eager_only(v):
-        return planted(v, tf.executing_eagerly) * tf.random.normal([4])
-
-    def xla_only(v):
-        return planted(v, cases.under_xla) * tf.random.stateless_normal([4], [1, 2])
-
-    report = check_gradients(eager_only, x(4), variants=("eager", "graph"))
-    assert dict(report.variants) == {"eager": "FAIL", "graph": "PASS"}, report.summary()
-    report = check_gradients(xla_only, x(4), variants=("graph", "xla"))
-    assert dict(report.variants) == {"graph": "PASS", "xla": "FAIL"}, report.summary()
-
-
-def test_stateful_random_ops_have_no_seed_under_xla():
-    report = check_gradients(lambda v: v * tf.random.normal([4]), x(4), variants=("eager", "xla"))
-    assert dict(report.variants) == {"eager": "PASS", "xla": "NONDETERMINISTIC"}
-
-
-def test_legacy_random_ops_draw_the_same_in_the_reference():
-    w = tf.Variable(x(6, 8))
-
-    def fn(v):
-        return tf.nn.relu(tf.nn.dropout(tf.nn.relu(v @ w), 0.5)) * tf.random.normal([8])
-
-    report = check_gradients(fn, x(4, 6), variants=("eager", "graph"))
-    assert report.passed and report.reference == "promote", report.summary()
 
 
 def test_without_the_private_functions_there_is_still_a_reference(monkeypatch):

@@ -9,6 +9,8 @@ from enum import Enum
 class Status(str, Enum):
     """The verdict on one leaf, one variant, or the whole check; compares equal to its name.
 
+    From harmless to harmful.
+
     >>> Status.PASS == "PASS", Status.KINK.passed
     (True, False)
     """
@@ -35,10 +37,10 @@ class Status(str, Enum):
     @property
     def meaning(self) -> str:
         """One line for people who see the word for the first time."""
-        return MEANINGS[self]
+        return _MEANINGS[self]
 
 
-MEANINGS = {
+_MEANINGS = {
     Status.SKIPPED: "not differentiable (an integer, a string) or not asked for",
     Status.PASS: "the gradient agrees with finite differences",
     Status.PASS_NEARBY: "a kink or a jump at the point itself; right at a point next to it",
@@ -51,9 +53,7 @@ MEANINGS = {
     Status.FAIL: "the gradient is wrong",
 }
 
-_SEVERITY = {status: rank for rank, status in enumerate(Status)}
-
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """Return the most harmful status, SKIPPED where there is none."""
-    return max(statuses, key=_SEVERITY.__getitem__, default=Status.SKIPPED)
+    """Returns the most harmful status, SKIPPED where there is none."""
+    return max(statuses, key=list(Status).index, default=Status.SKIPPED)

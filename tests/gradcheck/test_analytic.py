@@ -1,0 +1,43 @@
+"""The gradients that TensorFlow computes, in each variant."""
+
+import tensorflow as tf
+
+from tests.gradcheck.helpers import names, with_gradient, x
+from tf_einsum_grad.gradcheck import check_gradients
+
+
+def test_indexed_slices_with_duplicates():
+    table = tf.Variable(x(5, 2), name="table")
+    report = check_gradients(lambda i: tf.gather(table, i) ** 2, (tf.constant([1, 1, 3]),))
+    assert report.passed and names(report, "PASS") == ["table"]
+
+    def half(dy, t):
+        return tf.IndexedSlices(dy[:2], tf.constant([0, 1]), tf.constant([3, 2]))
+
+    assert (
+        check_gradients(with_gradient(lambda t: tf.gather(t, [0, 1, 1]), half), x(3, 2)).status
+        == "FAIL"
+    )
+
+
+def test_complex_leaves():
+    a, b = (tf.complex(x(4, seed=s), x(4, seed=s + 1)) for s in (0, 2))
+    assert check_gradients(lambda a, b: a * tf.math.conj(b) + tf.exp(a), (a, b)).passed
+    report = check_gradients(
+        with_gradient(lambda a, b: a * b, lambda dy, a, b: (dy * b, dy * a)), (a, b)
+    )
+    assert report.status == "FAIL"
+
+
+def test_variants_are_each_checked_and_reported():
+    report = check_gradients(tf.tanh, x(4), variants=("eager", "graph", "xla", "forward"))
+    assert report.passed and dict(report.variants) == dict.fromkeys(
+        ("eager", "graph", "xla", "forward"), "PASS"
+    )
+    # Four comparisons share each numeric derivative.
+    assert report.evaluations <= 10
+    no_kernel = check_gradients(
+        lambda v: tf.py_function(tf.sin, [v], tf.float32), x(4), variants=("eager", "xla")
+    )
+    assert no_kernel.variants["eager"] == "PASS" and no_kernel.variants["xla"] == "INCONCLUSIVE"
+    assert not no_kernel.passed and "cannot run in variant xla" in no_kernel.summary()

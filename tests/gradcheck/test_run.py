@@ -1,0 +1,84 @@
+"""One order: points, passes, kinks, and what it costs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as L
+
+from tests.gradcheck.helpers import names, with_gradient, x
+from tf_einsum_grad.gradcheck import check_gradients
+from tf_einsum_grad.gradcheck.analytic import Backward
+from tf_einsum_grad.gradcheck.run import products
+
+
+def test_second_order():
+    assert check_gradients(lambda v, w: tf.tanh(v @ w), (x(3, 4), x(4, 2)), order=2).passed
+    assert check_gradients(lambda v: 3 * v, x(4), order=2).passed
+    frozen = check_gradients(lambda v: tf.sin(v) * tf.stop_gradient(tf.exp(v)), x(4), order=2)
+    assert frozen.passed, frozen.summary()
+    detached = with_gradient(tf.sin, lambda dy, v: tf.stop_gradient(dy) * tf.cos(v))
+    report = check_gradients(detached, x(4), order=2)
+    assert not report.passed and report.leaves[0].order == 1 and "cotangent" in names(report)
+    assert "second order" in report.summary()
+
+
+def test_the_products_of_a_matrix_that_is_not_symmetric():
+    class Two:
+        output_leaves = (0, 1)
+
+    h = np.array([[2.0, 1.0], [3.0, 4.0]])  # not symmetric
+    u, w = [np.array(1.0), np.array(2.0)], [np.array(-1.0), np.array(1.0)]
+    hu, hw = (Backward([], list(h.T @ np.array(v))) for v in (u, w))
+    uhw, whu, scale = products(Two, u, w, hu, hw)
+    assert uhw == pytest.approx(np.array(u) @ h.T @ np.array(w))
+    assert whu == pytest.approx(np.array(w) @ h.T @ np.array(u))
+    assert abs(uhw - whu) > 0.1 * scale
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_cost_is_one_backward_per_direction_and_variant(n):
+    model = keras.Sequential([keras.Input((4,)), L.Dense(5, "tanh"), L.Dense(3)])
+    report = check_gradients(model, x(3, 4), n_directions=n, variants=("eager", "graph"))
+    assert report.backward_passes == 2 * n
+    assert report.evaluations <= 4 + 4 * n * len(report.leaves)
+
+
+def test_cost_does_not_grow_with_the_number_of_elements():
+    small, large = (check_gradients(tf.sin, x(k)).evaluations for k in (10, 100_000))
+    assert large == small
+
+
+def test_max_evaluations():
+    report = check_gradients(lambda a, b: a * b, (x(2), x(2)), max_evaluations=4)
+    assert report.status == "INCONCLUSIVE" and not report.passed and report.evaluations <= 5
+    assert "max_evaluations=4 was reached" in report.summary()
+
+
+def test_kinks():
+    at_zero = tf.constant([0.0, 1.0])
+    nearby = check_gradients(tf.abs, at_zero)
+    assert nearby.passed and nearby.status == "PASS_NEARBY" and nearby.leaves[0].kink == "kink"
+    assert check_gradients(tf.abs, at_zero, kinks="report").status == "KINK"
+    assert check_gradients(tf.abs, at_zero, kinks="ignore").status == "PASS"
+    assert check_gradients(tf.nn.relu, at_zero, kinks="ignore").status == "FAIL"
+    assert check_gradients(tf.floor, at_zero, kinks="report").status == "JUMP"
+    wrong = with_gradient(tf.nn.relu, lambda dy, v: dy)
+    assert check_gradients(wrong, tf.constant([0.0, -1.0])).status == "FAIL"
+
+
+def test_nonfinite():
+    assert check_gradients(tf.sqrt, tf.constant([0.0, 1.0])).status == "NONFINITE"
+    nan = check_gradients(lambda v: tf.math.log(v), tf.constant([-1.0, 1.0]))
+    assert nan.status == "NONFINITE" and "the function itself gives NaN" in nan.summary()
+
+
+def test_a_gradient_of_nothing_is_found_by_its_asymmetry():
+    curl = tf.constant([[1.0, 1e-3], [-1e-3, 1.0]])
+    fn = with_gradient(
+        lambda v: tf.reduce_sum(v**2), lambda dy, v: 2 * dy * tf.linalg.matvec(curl, v)
+    )
+    report = check_gradients(fn, x(2), order=2, atol=1.0)
+    assert [leaf.name for leaf in report.failed_leaves] == ["symmetry of the second derivative"]
+    assert report.failed_leaves[0].order == 2 and report.variants["eager"] == "FAIL"
+    assert "the gradient is not the gradient of anything" in report.summary()

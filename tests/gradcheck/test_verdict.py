@@ -1,0 +1,337 @@
+"""Each rule of the verdict, what it leaves to the rules below it, and that their order matters.
+
+No TensorFlow: the numbers are made up.
+"""
+
+import dataclasses
+import itertools
+import math
+import subprocess
+import sys
+
+import pytest
+
+from tf_einsum_grad.gradcheck import verdict
+from tf_einsum_grad.gradcheck.numeric import EPS, Estimate
+from tf_einsum_grad.gradcheck.status import Status, worst
+from tf_einsum_grad.gradcheck.verdict import (
+    RULES,
+    UNMEASURED,
+    Evidence,
+    Exact,
+    Need,
+    Symmetry,
+    Verdict,
+    decide,
+    decide_symmetry,
+    nearby,
+    obstructed,
+)
+
+ALL = frozenset(Need)
+NOTHING = frozenset()
+
+
+def numeric(value=1.0, error=1e-9, **changes):
+    return Estimate(value, error, 2.0**-12, **changes)
+
+
+def exact(analytic=1.0, value=1.0, error=1e-9, scale=1.0, eps=EPS["float64"]):
+    return Exact(analytic, scale, eps, numeric(value, error))
+
+
+def evidence(*, unknown=(), **changes):
+    """A float32 leaf whose derivative is 1 both ways, with everything measured but `unknown`."""
+    right = Evidence(
+        analytic=1.0, scale=1.0, rtol=2e-5, eps=EPS["float32"], amplitude=1.0,
+        known=ALL - set(unknown), estimate=numeric(),
+    )  # fmt: skip
+    return dataclasses.replace(right, **changes)
+
+
+def answer_of(found):
+    return found if isinstance(found, Need) or found is None else found.status
+
+
+WRONG = {"analytic": 1.01}
+# A derivative known to 1%, far off: neither right nor wrong.
+VAGUE = {"estimate": numeric(1.0, 0.1), "analytic": 3.0, "scale": 3.0}
+HALF = {"eps": EPS["float16"], "rtol": 1e-2}
+FLAT = {"analytic": 1e-10, "scale": 1e-10, "estimate": numeric(1e-10)}
+KINK = {"estimate": numeric(kink="kink")}
+OFF_DOMAIN = {"estimate": Estimate(math.nan, math.inf, 0.0, finite=False)}
+
+# rule, evidence, its answer
+ANSWERS = [
+    ("malformed", evidence(defect="its shape is ()"), "FAIL"),
+    ("empty", evidence(empty=True), "PASS"),
+    ("not_finite", evidence(nonfinite="1 of 3 entries"), "NONFINITE"),
+    ("unmeasured", evidence(unknown=ALL), Need.ESTIMATE),
+    ("unsettled", evidence(unknown=[Need.REFINED], **WRONG), Need.REFINED),
+    ("unsettled", evidence(unknown=[Need.REFINED], estimate=numeric(1, 1e-3)), Need.REFINED),
+    ("unsettled", evidence(unknown=[Need.REFINED], **KINK), Need.REFINED),
+    ("unsettled", evidence(unknown=[Need.REFINED], **OFF_DOMAIN), Need.REFINED),
+    ("lost", evidence(unknown=[Need.RELATIVE], estimate=numeric(1, 0.01)), Need.RELATIVE),
+    ("lost", evidence(unknown=[Need.RELATIVE], **OFF_DOMAIN), Need.RELATIVE),
+    ("out_of_domain", evidence(**OFF_DOMAIN), "INCONCLUSIVE"),
+    ("at_kink", evidence(**KINK), "KINK"),
+    ("at_kink", evidence(estimate=numeric(kink="jump")), "JUMP"),
+    ("rounded", evidence(unknown=[Need.NOISE], **WRONG), Need.NOISE),
+    ("rounded", evidence(unknown=[Need.EXACT], **WRONG), Need.EXACT),
+    ("rounded", evidence(unknown=[Need.TRACED], exact=exact(), **WRONG), Need.TRACED),
+    ("drawn_otherwise", evidence(other_draws=True, **WRONG), "INCONCLUSIVE"),
+    ("missing", evidence(connected=False, analytic=0.0, scale=0.0), "MISSING"),
+    ("symmetric", evidence(unknown=[Need.SYMMETRIC], **WRONG), Need.SYMMETRIC),
+    ("symmetric", evidence(symmetric=(2.0, 2.0), **WRONG), "PASS"),
+    ("wrong", evidence(**WRONG), "FAIL"),
+    ("wrong", evidence(symmetric=(2.0, 2.1), **WRONG), "FAIL"),
+    ("wrong", evidence(atol=0.001, **WRONG), "FAIL"),
+    ("wrong", evidence(noise=1e-5, **WRONG), "FAIL"),
+    ("wrong", evidence(exact=exact(1.01), **WRONG), "FAIL"),
+    ("wrong", evidence(exact=exact(), traced=1.001, **WRONG), "FAIL"),
+    ("inaccurate", evidence(**VAGUE), "INCONCLUSIVE"),
+    ("inaccurate", evidence(estimate=numeric(1, 0.01)), "INCONCLUSIVE"),
+    ("zero", evidence(analytic=0.0, scale=0.0, estimate=numeric(1e-10)), "PASS"),
+    ("zero", evidence(unknown=[Need.CLOSER], **FLAT), Need.CLOSER),
+    ("zero", evidence(closer=numeric(1e-9, 1e-9), **FLAT), "PASS"),
+    ("unsharp", evidence(unknown=[Need.EXACT], **HALF), Need.EXACT),
+    ("unsharp", evidence(unknown=[Need.EXACT], analytic=1.0 + 1e-3, noise=1e-3), Need.EXACT),
+    ("hidden", evidence(noise=0.1, **WRONG), "INCONCLUSIVE"),
+    ("wrong_exactly", evidence(exact=exact(1.01), **HALF), "FAIL"),
+    ("wrong_exactly", evidence(exact=exact(1.01, 1.0, 0.0007), **HALF), "FAIL"),
+    ("wrong_exactly", evidence(exact=exact(1.0, 0.0, 0.01), **HALF), "INCONCLUSIVE"),
+    ("right", evidence(), "PASS"),
+    ("right", evidence(unknown=[Need.REFINED, Need.RELATIVE, Need.NOISE, Need.EXACT]), "PASS"),
+    ("right", evidence(ignore_kinks=True, **KINK), "PASS"),
+    ("right", evidence(atol=0.1, **WRONG), "PASS"),
+    ("right", evidence(noise=1e-3, **WRONG), "PASS"),
+    ("right", evidence(exact=exact(), traced=1.01, **WRONG), "PASS"),
+    ("right", evidence(exact=exact(), **HALF), "PASS"),
+    ("right", evidence(exact=exact(1.001), **HALF), "PASS"),  # formulas hold float16 constants
+    ("right", evidence(**HALF), "PASS"),
+    ("right", evidence(exact=exact(math.nan), **HALF), "PASS"),
+    ("right", evidence(closer=numeric(2e-9, 1e-10), **{**FLAT, "analytic": 2e-9, "scale": 2e-9}), "PASS"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "found", "answer"), ANSWERS)
+def test_the_rule_that_decides(rule, found, answer):
+    deciding = next(rule for rule in RULES if rule(found) is not None)
+    assert deciding.__name__ == rule
+    assert answer_of(decide(found)) == answer
+
+
+def test_every_rule_is_tested():
+    assert {name for name, _, _ in ANSWERS} == {rule.__name__ for rule in RULES}
+
+
+# two rules that both have an answer, and not the same: the upper one must be asked first
+OVERLAPS = [
+    ("malformed", "empty", evidence(defect="x", empty=True)),
+    ("malformed", "not_finite", evidence(defect="x", nonfinite="y")),
+    ("empty", "not_finite", evidence(empty=True, nonfinite="x")),
+    ("empty", "unmeasured", evidence(empty=True, unknown=ALL)),
+    ("not_finite", "unmeasured", evidence(nonfinite="x", unknown=ALL)),
+    ("unmeasured", "unsettled", evidence(unknown=ALL, estimate=UNMEASURED)),
+    ("unsettled", "lost", evidence(unknown=[Need.REFINED, Need.RELATIVE], **VAGUE)),
+    ("lost", "out_of_domain", evidence(unknown=[Need.RELATIVE], **OFF_DOMAIN)),
+    ("lost", "inaccurate", evidence(unknown=[Need.RELATIVE], **VAGUE)),
+    ("out_of_domain", "at_kink", evidence(estimate=numeric(kink="kink", finite=False))),
+    ("out_of_domain", "right", evidence(**OFF_DOMAIN)),
+    ("at_kink", "rounded", evidence(unknown=[Need.NOISE], **KINK, **WRONG)),
+    ("at_kink", "wrong", evidence(**KINK, **WRONG)),
+    ("rounded", "drawn_otherwise", evidence(unknown=[Need.NOISE], other_draws=True, **WRONG)),
+    ("rounded", "missing", evidence(unknown=[Need.NOISE], connected=False, **WRONG)),
+    ("rounded", "wrong", evidence(unknown=[Need.NOISE], **WRONG)),
+    ("rounded", "inaccurate", evidence(unknown=[Need.NOISE], **VAGUE)),
+    ("drawn_otherwise", "missing", evidence(other_draws=True, connected=False, **WRONG)),
+    ("drawn_otherwise", "symmetric", evidence(other_draws=True, unknown=[Need.SYMMETRIC], **WRONG)),
+    ("missing", "symmetric", evidence(connected=False, symmetric=(2.0, 2.0), **WRONG)),
+    ("symmetric", "wrong", evidence(symmetric=(2.0, 2.0), **WRONG)),
+    ("wrong", "inaccurate", evidence(**WRONG)),
+    ("inaccurate", "zero", evidence(reference_eps=0.0, **{**FLAT, "estimate": numeric(1e-10, 1e-9)})),
+    ("zero", "unsharp", evidence(unknown=[Need.EXACT], **{**HALF, **FLAT})),
+    ("unsharp", "hidden", evidence(unknown=[Need.EXACT], noise=0.1, **WRONG)),
+    ("hidden", "right", evidence(noise=0.1, **WRONG)),
+    ("wrong_exactly", "right", evidence(exact=exact(1.01), **HALF)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("upper", "lower", "found"), OVERLAPS)
+def test_the_order_matters(upper, lower, found):
+    first, second = (getattr(verdict, name)(found) for name in (upper, lower))
+    assert None not in (first, second) and first != second
+    assert decide(found) == first
+
+
+def test_a_verdict_is_always_reached_and_nothing_is_measured_twice():
+    for unknown in itertools.chain.from_iterable(
+        itertools.combinations(Need, n) for n in range(len(Need) + 1)
+    ):
+        for changes in (WRONG, VAGUE, HALF, FLAT, KINK, OFF_DOMAIN):
+            found, asked = evidence(unknown=unknown, **changes), []
+            while isinstance(answer := decide(found), Need):
+                assert answer in unknown and answer not in asked
+                asked.append(answer)
+                found = dataclasses.replace(found, known=found.known | {answer})
+            assert isinstance(answer, Verdict)
+
+
+LARGE = {**HALF, "reference_eps": 1e-7, "amplitude": 100.0}
+BFLOAT16 = {"eps": EPS["bfloat16"], "rtol": 5e-2}
+TINY = {"analytic": 5e-10, "scale": 5e-10, "estimate": numeric(5e-10, 0.0), "eps": EPS["float64"]}
+SINGLE = {"analytic": 1e-3, "scale": 1e-3, "reference_eps": EPS["float32"]}
+# what is just within a limit, what is just beyond it, and the two answers
+LIMITS = {
+    "symmetric": (
+        evidence(symmetric=(2.0, 2.00005), **WRONG), evidence(symmetric=(2.0, 2.00006), **WRONG),
+        "PASS", "FAIL",
+    ),
+    "rounding of the first steps": (
+        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=1e-6),
+        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=8e-7),
+        "PASS", Need.REFINED,
+    ),
+    "a coarse reference": (
+        evidence(estimate=numeric(1e-3, 3e-3), **SINGLE),
+        evidence(estimate=numeric(1e-3, 4e-3), **SINGLE),
+        "PASS", "INCONCLUSIVE",
+    ),
+    "zero beside the amplitude": (
+        evidence(unknown=[Need.CLOSER], **TINY),
+        evidence(unknown=[Need.CLOSER], **{**TINY, "amplitude": 0.4}),
+        Need.CLOSER, "PASS",
+    ),
+    "zero but for rounding": (
+        evidence(unknown=[Need.CLOSER], analytic=7e-6, scale=1e-5, estimate=numeric(1e-10)),
+        evidence(unknown=[Need.CLOSER], analytic=8e-6, scale=1, estimate=numeric(1e-10)),
+        Need.CLOSER, "PASS",
+    ),
+    "hidden in a large sum": (
+        evidence(noise=0.1, **{**WRONG, "amplitude": 110.0}),
+        evidence(noise=0.1, **{**WRONG, "amplitude": 90.0}),
+        "PASS", "INCONCLUSIVE",
+    ),
+    "the largest rtol in float64": (
+        evidence(exact=exact(1.0099), **BFLOAT16), evidence(exact=exact(1.0101), **BFLOAT16),
+        "PASS", "FAIL",
+    ),
+    "constants of a gradient run in less than float64": (
+        evidence(exact=exact(1.005, eps=2.0**-13), **HALF),
+        evidence(exact=exact(1.005, eps=2.0**-14), **HALF),
+        "PASS", "FAIL",
+    ),
+    "rounding of the reference": (
+        evidence(exact=exact(1.0099, error=0.0, scale=0.0), **LARGE),
+        evidence(exact=exact(1.0101, error=0.0, scale=0.0), **LARGE),
+        "PASS", "FAIL",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_limits(limit):
+    within, beyond, inside, outside = LIMITS[limit]
+    assert answer_of(decide(within)) == inside
+    assert answer_of(decide(beyond)) == outside
+
+
+def test_narrow_dtypes_have_less_room_for_rounding():
+    assert verdict.allowance(EPS["float32"]) == 64 * EPS["float32"]
+    assert verdict.allowance(EPS["float16"]) == 8 * EPS["float16"]
+
+
+# ------------------------------------------------------------------ the numbers of a verdict
+
+
+def test_what_differs_is_reported_with_its_tolerance():
+    found = decide(evidence(noise=1e-6, **WRONG))
+    assert (found.analytic, found.estimate.value, found.scale) == (1.01, 1.0, 1.0)
+    assert found.error == pytest.approx(0.01)
+    assert found.tolerance == pytest.approx(2e-5 + 1e-8 + 64 * EPS["float32"] + 16e-6)
+    rounded = decide(evidence(exact=exact(), traced=1.01, **WRONG))
+    assert rounded.tolerance == pytest.approx(2e-5 + 1e-8 + 64 * EPS["float32"] + 0.04)
+    assert decide(evidence(atol=0.5)).tolerance == pytest.approx(2e-5 + 1e-8 + 0.5)
+    assert decide(evidence(**KINK)).tolerance == 2e-5
+
+
+def test_the_float64_run_is_reported_where_it_decides():
+    found = decide(evidence(exact=exact(1.02, scale=2.0), **HALF))
+    assert found.exact and (found.analytic, found.scale) == (1.02, 2.0)
+    assert found.tolerance == pytest.approx(2e-3 * 2 * 0.9765625 + 1e-8, rel=1e-3)
+    asked = evidence(exact=exact(1.02), **{**HALF, "rtol": 1e-3}, default_rtol=False, atol=0.1)
+    assert decide(asked).status == "PASS"
+    assert not decide(evidence(**WRONG)).exact
+
+
+def test_a_symmetric_direction_and_a_closer_look_are_reported():
+    found = decide(evidence(symmetric=(2.0, 2.00001), **WRONG))
+    assert (found.analytic, found.estimate.value) == (2.0, 2.00001)
+    assert found.cause == "right along symmetric directions"
+    closer = numeric(2e-9, 1e-10)
+    assert decide(evidence(closer=closer, **FLAT)).estimate == closer
+
+
+def test_a_lost_derivative_excuses_errors_of_its_own_size_only():
+    lost = {"estimate": numeric(1.0, 0.1), "analytic": 500.0, "scale": 1.0}
+    assert decide(evidence(**lost)).status == "INCONCLUSIVE"
+    assert decide(evidence(**{**lost, "analytic": 2000.0})).status == "FAIL"
+
+
+def test_nothing_is_reported_where_nothing_was_compared():
+    for found in (
+        decide(evidence(defect="x")),
+        obstructed("budget", "max_evaluations=4 was reached"),
+    ):
+        assert math.isnan(found.analytic) and math.isnan(found.tolerance)
+        assert found.estimate == UNMEASURED and found.scale == 0.0
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "status"),
+    [
+        ("variant", "INCONCLUSIVE"), ("backward", "FAIL"), ("nan", "NONFINITE"),
+        ("nondeterministic", "NONDETERMINISTIC"), ("budget", "INCONCLUSIVE"),
+    ],
+)  # fmt: skip
+def test_obstacles(obstacle, status):
+    assert obstructed(obstacle, "why") == Verdict(Status(status), "why")
+
+
+def test_next_to_a_kink():
+    passed = nearby(decide(evidence()), "kink")
+    assert passed.status == "PASS_NEARBY" and passed.kink == "kink"
+    assert passed.cause == "a kink at the point itself; right next to it"
+    failed = nearby(decide(evidence(**WRONG)), "jump")
+    assert failed.status == "FAIL" and failed.kink == "jump" and failed.cause == ""
+
+
+def test_symmetry():
+    found = Symmetry(1.0, 1.001, scale=1.0, rtol=1e-5, floor=1e-6)
+    assert decide_symmetry(found) == Need.NOISE
+    assert decide_symmetry(dataclasses.replace(found, noise=0.0)).status == "FAIL"
+    excused = decide_symmetry(dataclasses.replace(found, noise=1e-4))
+    assert excused.status == "PASS"
+    assert excused.tolerance == pytest.approx(10 * 1e-5 + 1e-6 + 16 * 1e-4)
+    assert decide_symmetry(dataclasses.replace(found, whu=1.00005)).status == "PASS"
+    assert decide_symmetry(dataclasses.replace(found, whu=math.nan)).status == "FAIL"
+
+
+# ------------------------------------------------------------------ statuses
+
+
+def test_statuses():
+    assert all(status.meaning for status in Status)
+    assert worst([Status.PASS, Status.FAIL, Status.KINK]) == "FAIL"
+    assert worst([Status.PASS, Status.INCONCLUSIVE]) == "INCONCLUSIVE"
+    assert worst([]) == "SKIPPED"
+    assert {s for s in Status if s.passed} == {"PASS", "PASS_NEARBY", "SKIPPED"}
+
+
+@pytest.mark.parametrize("module", ["verdict", "status", "numeric", "report", "cli"])
+def test_no_tensorflow(module):
+    code = (
+        f"import sys, tf_einsum_grad.gradcheck.{module}\n"
+        "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,318 @@
+"""Which reference to hold a variant against: the first that works and computes the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
+from tf_einsum_grad.gradcheck.numeric import EPS, Array, rms, signs, wide
+from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, brief
+from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
+from tf_einsum_grad.gradcheck.references import Clone, ExactGradient, Native, Promoted, Reference
+from tf_einsum_grad.gradcheck.replay import Drawn, drawn_by_xla, draws, seed_as_eager
+from tf_einsum_grad.gradcheck.state import StateGuard
+
+_CANCELLED = 1e-9  # outputs below this, relative to what is largest, may be all rounding
+_ALL_NOISE = 1e-2  # relative: more than rounding does to an output of any other kind
+_SHAKES = 2
+
+
+class NondeterministicError(RuntimeError):
+    """The function gives other values for the same inputs and seeds."""
+
+
+class Oracle:
+    """Builds references as they are needed, in the order of their quality.
+
+    Attributes:
+        warnings: what makes the references weaker than they could be.
+        used: the kinds of reference that were chosen.
+    """
+
+    def __init__(self, problem: Problem, options: Options, guard: StateGuard) -> None:
+        self.problem, self.options, self.guard = problem, options, guard
+        self.warnings: list[str] = []
+        self.used: set[str] = set()
+        self._references: dict[str, Reference | None] = {}
+        self._exact: dict[str, ExactGradient] = {}
+        self._at: dict[str, Point] = {}
+        self._extra = 0
+        self._drawn: Drawn | None = None
+        concrete = problem.concrete
+        self.random = concrete is not None and draws(concrete, stateless=True)
+        self._implicit_seeds = concrete is not None and seed_as_eager(
+            concrete.graph.as_graph_def(), guard.seed
+        )
+        names = [] if concrete is None else low_dtypes(concrete)
+        self._graph_eps = max((EPS[n] for n in names if n in EPS), default=0.0)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward evaluations of all references so far."""
+        references = [r for r in self._references.values() if r is not None]
+        exact = sum(e.evaluations for e in self._exact.values())
+        return self._extra + exact + sum(r.evaluations for r in references)
+
+    def close(self) -> None:
+        """Releases what the references registered."""
+        for reference in self._references.values():
+            if isinstance(reference, Promoted):
+                reference.function.close()
+        for exact in self._exact.values():
+            exact.close()
+
+    # ---------------------------------------------------------------- precision
+
+    def eps(self, leaf: int) -> float:
+        """Returns the precision of the narrowest dtype between a leaf and the outputs."""
+        dtypes = [self.problem.leaves[leaf].dtype, *self.problem.output_dtypes]
+        return max(self._graph_eps, *(EPS.get(d.name, EPS["bfloat16"]) for d in dtypes))
+
+    @property
+    def coarsest_eps(self) -> float:
+        """Precision of the narrowest dtype in the graph and among the outputs."""
+        return max(map(self._output_eps, range(len(self.problem.output_dtypes))))
+
+    def _output_eps(self, i: int) -> float:
+        return max(self._graph_eps, EPS.get(self.problem.output_dtypes[i].name, EPS["bfloat16"]))
+
+    def _rounding(self) -> float:
+        """Returns by how much outputs may differ without a second look."""
+        largest = self.coarsest_eps
+        return (1e3 if largest <= EPS["float32"] else 16) * largest
+
+    # ---------------------------------------------------------------- outputs at a point
+
+    def first_outputs(self, point: Point, variant: Variant) -> list[Array]:
+        """Returns the outputs at a new point, from the best reference that works at all.
+
+        Raises:
+            ValueError: the reference that was asked for does not.
+        """
+        if not self.problem.output_dtypes:  # it could not be traced
+            self._extra += 1
+            outputs = variant.forward(variant.prepare(point.values))
+            self.problem.output_dtypes = [y.dtype for y in outputs]
+        for name in self._names(variant):
+            reference = self._get(name, variant)
+            if reference is not None:
+                return self.move_to(reference, point)
+        choice = self.options.reference
+        raise ValueError(f"reference={choice!r} does not work here: {self.warnings[-1]}")
+
+    def move_to(self, reference: Reference, point: Point) -> list[Array]:
+        """Makes a point the reference's base; returns its outputs there."""
+        if self._at.get(reference.name) is not point:
+            point.outputs[reference.name] = reference.rebase(point.values)
+            self._at[reference.name] = point
+        return point.outputs[reference.name]
+
+    def sizes(self, point: Point, variant: Variant, outputs: Sequence[Array]) -> list[float]:
+        """Returns the size of the terms that each output sums: its own, unless they cancel.
+
+        An output far smaller than all else may be zero but for rounding, as is the gradient of a
+        bias before a BatchNorm. Then rounding in the function's own dtype is all that it holds
+        there, and tells how large the terms are.
+        """
+        sizes = [rms(y) for y in outputs]
+        largest = max([*map(rms, point.values), *sizes], default=0.0)
+        small = [i for i, size in enumerate(sizes) if size <= _CANCELLED * largest]
+        for k in range(_SHAKES if small else 0):
+            try:
+                native = self._native(variant, self.shaken(point, k))
+            except VariantError:  # reported by the backward pass
+                return sizes
+            for i in small:
+                noise = rms(native[i] - outputs[i]) if native[i].shape == outputs[i].shape else 0
+                if noise > _ALL_NOISE * rms(outputs[i]):
+                    sizes[i] = max(sizes[i], noise / self._output_eps(i))
+        return sizes
+
+    def shaken(self, point: Point, number: int) -> list[Array]:
+        """Returns every leaf moved by about an ulp of the narrowest dtype."""
+        rng = np.random.default_rng([self.options.seed, number])
+        values = []
+        for i, (x, leaf) in enumerate(zip(point.values, self.problem.leaves, strict=True)):
+            moved = x * (1 + self.eps(i) * np.sign(signs(rng, x.shape, False)))
+            values.append(np.asarray(leaf.narrow(moved)).astype(x.dtype))
+        return values
+
+    def shaken_pass(self, point: Point, variant: Variant, number: int = 0) -> Backward:
+        """Runs the backward pass with every leaf moved by about an ulp."""
+        return variant.backward(self.shaken(point, number), point.cotangents[number])
+
+    def _native(self, variant: Variant, values: Sequence[Array]) -> list[Array]:
+        self._extra += 1
+        return [wide(y) for y in variant.forward(variant.prepare(values))]
+
+    # ---------------------------------------------------------------- the choice
+
+    def choose(self, point: Point, variant: Variant, backward: Backward) -> Reference:
+        """Returns the first reference with the same outputs; else, with a warning, the last.
+
+        Raises:
+            NondeterministicError: not even the function itself has the same outputs twice.
+        """
+        refused: list[str] = []
+        for name in self._names(variant):
+            reference = self._get(name, variant)
+            if reference is None:
+                continue
+            outputs = self.move_to(reference, point)
+            same = same_values(backward.outputs, outputs, self._rounding(), point.sizes)
+            # Where rounding may be large, see how large; but first, whether it is rounding.
+            if not same and not self._repeats(point, variant):
+                raise NondeterministicError("two evaluations at the same point and seed differ")
+            if same or self._close(point, variant, backward, outputs):
+                if not self._steady(point, reference, outputs):
+                    raise NondeterministicError("two evaluations at the same point and seed differ")
+                if refused:
+                    why = f"{variant.name}: {', '.join(refused)} computes other values; used {name}"
+                    self._warn(why.replace("native:" + variant.name, "native"))
+                self.used.add(reference.kind)
+                return reference
+            refused.append(name)
+        self._warn(
+            f"{variant.name}: the {', '.join(refused)} reference computes other values than"
+            " the function"
+        )
+        last = self._get(refused[-1], variant) if refused else None
+        if last is None:
+            raise ValueError(f"reference={self.options.reference!r} does not work here")
+        self.used.add(last.kind)
+        return last
+
+    def _repeats(self, point: Point, variant: Variant) -> bool:
+        if variant.name not in point.repeats:
+            one, two = (self._native(variant, point.values) for _ in range(2))
+            same = same_values(one, two, self._rounding() / 16, point.sizes)
+            point.repeats[variant.name] = same
+        return point.repeats[variant.name]
+
+    def _steady(self, point: Point, reference: Reference, outputs: Sequence[Array]) -> bool:
+        if reference.name not in point.repeats:
+            again = reference.outputs(point.values)
+            same = same_values(outputs, again, 1e3 * reference.eps, point.sizes)
+            point.repeats[reference.name] = same
+        return point.repeats[reference.name]
+
+    def _close(
+        self, point: Point, variant: Variant, backward: Backward, outputs: Sequence[Array]
+    ) -> bool:
+        """Whether the difference is no larger than what moving the inputs by an ulp does."""
+        try:
+            shaken = self.shaken_pass(point, variant).outputs
+        except (BackwardError, VariantError):
+            return False
+        return all(
+            a.shape == b.shape and _distance(a, b) <= 16 * _distance(a, c)
+            for a, b, c in zip(backward.outputs, outputs, shaken, strict=True)
+        )
+
+    # ---------------------------------------------------------------- the references
+
+    def _names(self, variant: Variant) -> list[str]:
+        native = f"native:{variant.name}"
+        kind = self.drawn_like(variant)
+        promote = f"promote:{kind}" if kind else "promote"
+        every = {"promote": promote, "clone": "clone", "native": native}
+        choice = self.options.reference
+        return list(every.values()) if choice == "auto" else [every[choice]]
+
+    def drawn_like(self, variant: Variant) -> str:
+        """Returns which way of drawing random numbers a variant has, "" for the trace's."""
+        if self._implicit_seeds and variant.name in ("eager", "forward"):
+            return "eager"
+        return "xla" if self.random and variant.name == "xla" else ""
+
+    def exact_gradient(self, variant: Variant) -> ExactGradient:
+        """Returns the traced gradient in float64 that draws what the variant draws."""
+        kind = self.drawn_like(variant)
+        if kind not in self._exact:
+            drawn, eager = self._drawn_for(kind), kind == "eager"
+            self._exact[kind] = ExactGradient(self.problem, self.guard, eager=eager, drawn=drawn)
+        return self._exact[kind]
+
+    def _drawn_for(self, kind: str) -> Drawn | None:
+        """Returns what XLA draws, where that is wanted.
+
+        Raises:
+            PromotionError: XLA cannot compile the function.
+        """
+        if kind != "xla" or self._drawn is not None:
+            return self._drawn
+        self._extra += 1
+        self.guard.reset()
+        self.problem.assign(self.problem.base())
+        try:
+            self._drawn = drawn_by_xla(self.problem.traced or self.problem.call, self.problem.args)
+        except Exception as error:  # whatever XLA or the function raises while it is compiled
+            raise PromotionError(f"XLA: {brief(error)}") from error
+        return self._drawn
+
+    def _get(self, name: str, variant: Variant) -> Reference | None:
+        if name not in self._references:
+            automatic = self.options.reference == "auto"
+            if name == "clone" and automatic and self.problem.model is None:
+                self._references[name] = None
+            else:
+                self._references[name] = self._build(name, variant)
+        return self._references[name]
+
+    def _build(self, name: str, variant: Variant) -> Reference | None:
+        problem = self.problem
+        if name.startswith("native"):
+            eps = max(self._graph_eps, *(EPS.get(d.name, 1e-2) for d in problem.output_dtypes))
+            return Native(problem, self.guard, name, eps, variant.forward)
+        try:
+            if name == "clone":
+                return Clone(problem, self.guard)
+            return self._promoted(name)
+        except (PromotionError, tf.errors.OpError) as error:
+            why = str(error) if isinstance(error, PromotionError) else brief(error)
+            self._warn(f"no {name} reference: {why}")
+            return None
+
+    def _promoted(self, name: str) -> Promoted:
+        problem = self.problem
+        if problem.concrete is None:
+            raise PromotionError(f"the function cannot be traced: {problem.untraceable}")
+        built = Promoted(
+            problem,
+            self.guard,
+            problem.concrete,
+            name=name,
+            freeze=self.options.stop_gradient == "freeze",
+            primal=problem.primal,
+            eager=name == "promote:eager",
+            drawn=self._drawn_for(name.partition(":")[2]),
+        )
+        built.rebase(problem.base())  # kernels are only found when they run
+        if built.native_ops and built.eps > EPS["float64"]:
+            kept = ", ".join(sorted(built.native_ops))
+            self._warn(f"kept in their own dtype in the float64 reference: {kept}")
+        return built
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+def _distance(a: Array, b: Array) -> float:
+    finite = np.isfinite(a) & np.isfinite(b)
+    return float(np.linalg.norm(np.ravel(np.where(finite, a, 0) - np.where(finite, b, 0))))
+
+
+def same_values(
+    a: Sequence[Array], b: Sequence[Array], limit: float, sizes: Sequence[float]
+) -> bool:
+    """Whether all outputs are equal to an accuracy relative to their sizes, in the 2-norm."""
+    for x, y, size in zip(a, b, sizes, strict=True):
+        if x.shape != y.shape:
+            return False
+        if _distance(x, y) > limit * max(rms(x), size) * np.sqrt(np.isfinite(x).sum()):
+            return False
+    return True

@@ -1,0 +1,458 @@
+"""The verdict on one leaf: evidence in, verdict out. Nothing is measured here; no TensorFlow.
+
+`decide` asks the rules of `RULES` in their order, and the first that answers wins. An answer is a
+`Verdict`, or a `Need`: what has to be measured before the rule can tell. So nothing is measured in
+vain, and each rule can be read, and tested, alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+from tf_einsum_grad.gradcheck.numeric import EPS, RTOL, Estimate, Kink
+from tf_einsum_grad.gradcheck.status import Status
+
+_NOISE = 16  # rounding errors allowed for, in units of what an ulp of input does
+_TRACED_NOISE = 4  # ... in units of what rounding does to the trace
+_UNDECIDED = 0.05  # a numeric derivative known no better than this decides nothing
+_LOST = 1e4  # errors up to so many times that of a lost numeric derivative decide nothing
+_EXACT_RTOL = 1e-2  # at most, where both sides are in float64, whatever the function's own dtype
+_NARROW = EPS["float32"]
+
+
+class Need(Enum):
+    """What a rule wants to be measured, if it is not known yet."""
+
+    ESTIMATE = "the numeric derivative, by one or two steps"
+    REFINED = "the numeric derivative, by many steps"
+    RELATIVE = "all anew, along a direction that is relative to each element"
+    NOISE = "what an ulp of every input does to the analytic derivative"
+    EXACT = "the traced gradient, run in float64"
+    TRACED = "the traced gradient, run in its own dtypes"
+    SYMMETRIC = "both derivatives along a symmetric direction"
+    CLOSER = "whether a derivative that is all but zero is zero"
+
+
+Obstacle = Literal["variant", "backward", "nan", "nondeterministic", "budget"]
+_OBSTACLES: dict[Obstacle, Status] = {
+    "variant": Status.INCONCLUSIVE,  # it cannot run the function
+    "backward": Status.FAIL,  # the backward pass raised, the forward pass did not
+    "nan": Status.NONFINITE,  # the function's own values
+    "nondeterministic": Status.NONDETERMINISTIC,
+    "budget": Status.INCONCLUSIVE,  # max_evaluations was reached
+}
+UNMEASURED = Estimate(math.nan, math.nan, math.nan, finite=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The traced gradient run in float64, and the numeric derivative that it is held against.
+
+    `scale` is its own ||g * u||, `eps` the precision that it really ran in.
+    """
+
+    analytic: float
+    scale: float
+    eps: float
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about one leaf in one direction and variant.
+
+    Attributes:
+        defect: what is malformed about the gradient: its shape, its dtype.
+        empty: whether the leaf has no elements.
+        nonfinite: which entries of the gradient are NaN or infinite, in words.
+        connected: whether there is a gradient at all.
+        analytic: the directional derivative by the gradient, Re <g, u>.
+        scale: ||g * u||_2, which rtol is relative to.
+        rtol, default_rtol: the relative tolerance, and whether nobody asked for another.
+        atol: in place of the allowance for rounding, where it was asked for.
+        ignore_kinks: whether to compare with the mean of left and right derivatives.
+        eps: precision of the narrowest dtype between the leaf and the outputs.
+        reference_eps: precision that the numeric derivative was computed in.
+        amplitude: size of the terms that the checked scalar sums.
+        other_draws: whether the reference may draw other random numbers than the variant.
+        step_noise: rounding error of the numeric derivative at the steps tried first.
+        known: what was measured; the fields below hold nothing unless it was.
+        estimate: the numeric derivative.
+        noise: by how much an ulp of every input moves `analytic`.
+        exact: None where there is no such run.
+        traced: `analytic` by the trace in its own dtypes; None where it is something else.
+        symmetric: the analytic and the numeric derivative along a symmetric direction; None
+            where the leaf is no symmetric matrix or symmetry explains nothing.
+        closer: the numeric derivative by many steps; None where not even the largest shows one.
+    """
+
+    defect: str = ""
+    empty: bool = False
+    nonfinite: str = ""
+    connected: bool = True
+    analytic: float = math.nan
+    scale: float = 0.0
+    rtol: float = 0.0
+    default_rtol: bool = True
+    atol: float | None = None
+    ignore_kinks: bool = False
+    eps: float = EPS["float64"]
+    reference_eps: float = EPS["float64"]
+    amplitude: float = 0.0
+    other_draws: bool = False
+    step_noise: float = 0.0
+    known: frozenset[Need] = frozenset()
+    estimate: Estimate = UNMEASURED
+    noise: float = 0.0
+    exact: Exact | None = None
+    traced: float | None = None
+    symmetric: tuple[float, float] | None = None
+    closer: Estimate | None = None
+
+    @property
+    def error(self) -> float:
+        """How far apart the two derivatives are."""
+        return abs(self.analytic - self.estimate.value)
+
+    @property
+    def size(self) -> float:
+        """How large a derivative may be here."""
+        return max(self.scale, abs(self.estimate.value))
+
+    @property
+    def floor(self) -> float:
+        """What rounding may do at least, in the function's own dtype."""
+        return allowance(self.eps) * self.amplitude if self.atol is None else self.atol
+
+    @property
+    def tolerance(self) -> float:
+        """What `error` may be, by all that is known about rounding."""
+        allowed = self.rtol * self.scale + 10 * self.estimate.error + self.floor
+        allowed += _NOISE * self.noise
+        if self.exact is not None and self.traced is not None:
+            allowed += _TRACED_NOISE * abs(self.traced - self.exact.analytic)
+        return allowed
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the two differ by more than all that may excuse it."""
+        lost = self.undecided(self.estimate.error, abs(self.estimate.value))
+        excused = lost and self.error <= _LOST * self.estimate.error
+        return self.error > self.tolerance and not excused
+
+    @property
+    def all_but_zero(self) -> bool:
+        """Whether both derivatives are zero as far as one sees."""
+        zero = 10 * self.estimate.error + 1e-9 * self.amplitude
+        return abs(self.estimate.value) <= zero and abs(self.analytic) <= max(zero, self.floor)
+
+    @property
+    def sloping(self) -> bool:
+        """Whether a closer look shows a derivative that is not zero."""
+        closer = self.closer
+        return closer is not None and closer.finite and abs(closer.value) > 10 * closer.error
+
+    @property
+    def seen(self) -> Estimate:
+        """The numeric derivative, after a closer look if there was one."""
+        return self.closer if self.closer is not None and self.sloping else self.estimate
+
+    @property
+    def lenient(self) -> bool:
+        """Whether it passed thanks to the allowance for rounding, or rtol itself allows much."""
+        strict = self.rtol * self.scale + 10 * self.seen.error
+        return self.eps > _NARROW or abs(self.analytic - self.seen.value) > strict
+
+    def undecided(self, error: float, size: float) -> bool:
+        """Whether a numeric derivative is too inaccurate, for its size and for the function's."""
+        coarse = 100 * math.sqrt(self.reference_eps) * self.amplitude
+        return 10 * error > max(_UNDECIDED * size, coarse)
+
+    def exact_tolerance(self, exact: Exact) -> float:
+        """What the float64 run may differ by; `rtol` is less, but formulas hold constants.
+
+        Such as 2/sqrt(pi), in the function's own dtype.
+        """
+        rtol = self.rtol
+        if self.default_rtol:
+            constants = max(RTOL[_NARROW], 2 * self.eps, 64 * exact.eps)
+            rtol = min(rtol, _EXACT_RTOL, constants)
+        rounding = 1e3 * self.reference_eps * self.amplitude
+        return rtol * exact.scale + 10 * exact.estimate.error + (self.atol or 0.0) + rounding
+
+
+def allowance(eps: float) -> float:
+    """Rounding errors allowed for, relative to the amplitude; narrow dtypes have less room."""
+    return (64 if eps <= _NARROW else 8) * eps
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A status, why, and the numbers that it rests on; `exact` if they are the float64 run's."""
+
+    status: Status
+    cause: str = ""
+    analytic: float = math.nan
+    scale: float = 0.0
+    estimate: Estimate = UNMEASURED
+    tolerance: float = math.nan
+    kink: Kink = ""
+    exact: bool = False
+
+    @property
+    def error(self) -> float:
+        """How far apart the two derivatives are."""
+        return abs(self.analytic - self.estimate.value)
+
+
+Answer = Verdict | Need | None
+Rule = Callable[[Evidence], Answer]
+
+
+def _verdict(e: Evidence, status: Status, cause: str = "") -> Verdict:
+    kink = e.estimate.kink
+    return Verdict(status, cause, e.analytic, e.scale, e.seen, e.tolerance, kink)
+
+
+def malformed(e: Evidence) -> Answer:
+    """The gradient has the wrong shape or dtype."""
+    cause = f"the gradient is malformed: {e.defect}"
+    return Verdict(Status.FAIL, cause) if e.defect else None
+
+
+def empty(e: Evidence) -> Answer:
+    """A leaf without elements has no derivative that could be wrong."""
+    nothing = Verdict(Status.PASS, "", 0.0, 0.0, replace(UNMEASURED, value=0.0), 0.0)
+    return nothing if e.empty else None
+
+
+def not_finite(e: Evidence) -> Answer:
+    """The gradient holds NaN or infinity."""
+    return Verdict(Status.NONFINITE, e.nonfinite, e.analytic) if e.nonfinite else None
+
+
+def unmeasured(e: Evidence) -> Answer:
+    """All that follows needs a numeric derivative."""
+    return None if Need.ESTIMATE in e.known else Need.ESTIMATE
+
+
+def unsettled(e: Evidence) -> Answer:
+    """One or two steps do if they agree with the gradient and with each other, without a kink."""
+    if Need.REFINED in e.known:
+        return None
+    allowed, rounding = e.rtol * e.scale, 100 * e.step_noise
+    near = e.error <= allowed + 10 * e.estimate.error
+    sure = e.estimate.error <= max(allowed, rounding)
+    settled = near and sure and not e.undecided(e.estimate.error, e.size)
+    return None if settled and not e.estimate.kink else Need.REFINED
+
+
+def lost(e: Evidence) -> Answer:
+    """Where elements differ much in size, as in log of (1e-6, 1), no step suits all of them."""
+    unclear = not e.estimate.finite or e.undecided(e.estimate.error, e.size)
+    return Need.RELATIVE if unclear and Need.RELATIVE not in e.known else None
+
+
+def out_of_domain(e: Evidence) -> Answer:
+    """There is no numeric derivative."""
+    if e.estimate.finite:
+        return None
+    cause = "every finite-difference step leaves the function's domain"
+    return Verdict(Status.INCONCLUSIVE, cause, e.analytic, e.scale)
+
+
+def at_kink(e: Evidence) -> Answer:
+    """Left and right derivatives differ, so there is none to compare with."""
+    if not e.estimate.kink or e.ignore_kinks:
+        return None
+    status = Status.JUMP if e.estimate.kink == "jump" else Status.KINK
+    return replace(_verdict(e, status), tolerance=e.rtol * e.scale)
+
+
+def rounded(e: Evidence) -> Answer:
+    """What differs too much may be rounding: first measured at the inputs, then inside.
+
+    The inputs tell in the manner of stochastic arithmetic (J. Vignes, 1993): errors inside the
+    computation are as large as what a perturbation of its inputs by an ulp does. The trace tells
+    where its formulas are known to be right, since they agree with numerics in float64: run in
+    its own dtypes, its difference from that is rounding and nothing else.
+    """
+    if e.atol is not None or not e.error > e.tolerance:
+        return None
+    for need in (Need.NOISE, Need.EXACT):
+        if need not in e.known:
+            return need
+    if e.exact is None or Need.TRACED in e.known:
+        return None
+    gap = abs(e.exact.analytic - e.exact.estimate.value)
+    return Need.TRACED if gap <= e.exact_tolerance(e.exact) else None
+
+
+def drawn_otherwise(e: Evidence) -> Answer:
+    """A difference means nothing where the two sides saw other random numbers."""
+    if not (e.refuted and e.other_draws):
+        return None
+    cause = "XLA draws other random numbers, so there is no float64 reference"
+    return _verdict(e, Status.INCONCLUSIVE, cause)
+
+
+def missing(e: Evidence) -> Answer:
+    """There is no gradient where there is a derivative."""
+    return _verdict(e, Status.MISSING) if e.refuted and not e.connected else None
+
+
+def symmetric(e: Evidence) -> Answer:
+    """By convention, the gradient with respect to a symmetric matrix is symmetric.
+
+    `tf.linalg.cholesky` reads one triangle only, yet its gradient has two equal ones: it is the
+    gradient on the space of symmetric matrices, on which alone the function is defined. Along
+    symmetric directions, it is right.
+    """
+    if not e.refuted:
+        return None
+    if Need.SYMMETRIC not in e.known:
+        return Need.SYMMETRIC
+    if e.symmetric is None or not abs(e.symmetric[0] - e.symmetric[1]) <= 2 * e.tolerance:
+        return None
+    passed = _verdict(e, Status.PASS, "right along symmetric directions")
+    estimate = replace(passed.estimate, value=e.symmetric[1])
+    return replace(passed, analytic=e.symmetric[0], estimate=estimate)
+
+
+def wrong(e: Evidence) -> Answer:
+    """The two differ, and nothing excuses it."""
+    return _verdict(e, Status.FAIL) if e.refuted else None
+
+
+def inaccurate(e: Evidence) -> Answer:
+    """The numeric derivative is too bad to hold anything against it."""
+    if not (e.error > e.tolerance or e.undecided(e.estimate.error, e.size)):
+        return None
+    return _verdict(e, Status.INCONCLUSIVE, "the numeric derivative is too inaccurate to tell")
+
+
+def zero(e: Evidence) -> Answer:
+    """In a derivative of zero there is nothing that rounding could hide."""
+    if not e.all_but_zero:
+        return None
+    if e.scale != 0 and Need.CLOSER not in e.known:
+        return Need.CLOSER
+    return None if e.sloping else _verdict(e, Status.PASS)
+
+
+def unsharp(e: Evidence) -> Answer:
+    """Where native rounding may hide much, the traced gradient, in float64, is held to account.
+
+    It has the same formulas without the rounding.
+    """
+    return Need.EXACT if e.lenient and Need.EXACT not in e.known else None
+
+
+def hidden(e: Evidence) -> Answer:
+    """The allowance for rounding is as large as the gradient, and nothing sharper is to be had."""
+    size = max(e.scale, abs(e.seen.value))
+    if not e.lenient or e.exact is not None or not e.tolerance > size / 2:
+        return None
+    if not size > 0.01 * e.amplitude:
+        return None
+    cause = "rounding errors in the function's own dtype hide the gradient"
+    return _verdict(e, Status.INCONCLUSIVE, cause)
+
+
+def wrong_exactly(e: Evidence) -> Answer:
+    """The formulas are wrong, though their rounding hid it."""
+    exact = e.exact
+    if not e.lenient or exact is None or not math.isfinite(exact.analytic):
+        return None
+    estimate, tolerance = exact.estimate, e.exact_tolerance(exact)
+    if not estimate.finite or not abs(exact.analytic - estimate.value) > tolerance:
+        return None
+    undecided = e.undecided(estimate.error, abs(estimate.value))
+    status = Status.INCONCLUSIVE if undecided else Status.FAIL
+    kink = e.estimate.kink
+    return Verdict(status, "", exact.analytic, exact.scale, estimate, tolerance, kink, exact=True)
+
+
+def right(e: Evidence) -> Answer:
+    """The two agree."""
+    return _verdict(e, Status.PASS)
+
+
+RULES: tuple[Rule, ...] = (
+    malformed,
+    empty,
+    not_finite,
+    unmeasured,
+    unsettled,
+    lost,
+    out_of_domain,
+    at_kink,
+    rounded,
+    drawn_otherwise,
+    missing,
+    symmetric,
+    wrong,
+    inaccurate,
+    zero,
+    unsharp,
+    hidden,
+    wrong_exactly,
+    right,
+)
+
+
+def decide(evidence: Evidence) -> Verdict | Need:
+    """Returns the answer of the first rule that has one.
+
+    >>> decide(Evidence(analytic=2.0, scale=2.0)).name
+    'ESTIMATE'
+    """
+    answers = (rule(evidence) for rule in RULES)
+    return next(answer for answer in answers if answer is not None)
+
+
+def obstructed(obstacle: Obstacle, cause: str) -> Verdict:
+    """Returns the verdict where something kept the two sides from being compared at all."""
+    return Verdict(_OBSTACLES[obstacle], cause)
+
+
+def nearby(verdict: Verdict, kink: Kink) -> Verdict:
+    """Returns what a verdict at a point next to a kink says about the point itself."""
+    if verdict.status == Status.PASS:
+        cause = f"a {kink} at the point itself; right next to it"
+        verdict = replace(verdict, status=Status.PASS_NEARBY, cause=cause)
+    return replace(verdict, kink=kink)
+
+
+@dataclass(frozen=True, slots=True)
+class Symmetry:
+    """Evidence about a second derivative H: u'Hw and w'Hu, which are equal whatever the function.
+
+    Attributes:
+        scale: the size of the terms of both, which `rtol` is relative to.
+        floor: what rounding may do at least.
+        noise: by how much an ulp of every input moves w'Hu; None if that was not measured.
+    """
+
+    uhw: float
+    whu: float
+    scale: float
+    rtol: float
+    floor: float
+    noise: float | None = None
+
+
+def decide_symmetry(found: Symmetry) -> Verdict | Need:
+    """Returns PASS or FAIL, or Need.NOISE if only rounding could excuse the difference."""
+    tolerance = 10 * found.rtol * found.scale + found.floor + _NOISE * (found.noise or 0.0)
+    error = abs(found.uhw - found.whu)
+    if error > tolerance and found.noise is None:
+        return Need.NOISE
+    status = Status.PASS if error <= tolerance else Status.FAIL
+    cause = "u'Hw and w'Hu differ: the gradient is not the gradient of anything"
+    estimate = replace(UNMEASURED, value=found.whu)
+    return Verdict(status, cause, found.uhw, found.scale, estimate, tolerance)
