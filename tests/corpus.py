@@ -89,8 +89,8 @@ def _pairs():
     rng = random.Random(0)
     for counts in itertools.product(range(3), repeat=4):
         names = iter(string.ascii_lowercase)
-        batch, contracted, lhs, rhs = (list(itertools.islice(names, n)) for n in counts)
-        terms = [batch + contracted + lhs, batch + contracted + rhs, batch + lhs + rhs]
+        batch, contracting, lhs, rhs = (list(itertools.islice(names, n)) for n in counts)
+        terms = [batch + contracting + lhs, batch + contracting + rhs, batch + lhs + rhs]
         for term in terms:
             rng.shuffle(term)
         yield case("{},{}->{}".format(*map("".join, terms)))

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_einsum_grad as teg
 from tf_einsum_grad.keras import Einsum, EinsumDense
 
-PYTHON_OPS = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "NumpyFunction"}
+PYTHON_OPS = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
 EXPORTED = ["ijkm,ijkn->imn", "...k,kn->...n", "ii->i", "bij,bij->bij", "ij,jk,kl->il", "i->ii"]
 
 
@@ -126,7 +126,7 @@ def test_a_keras_model_is_exported(tmp_path):
     np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-5, atol=1e-5)
 
 
-# B13: native einsum becomes ops that TFLite lacks.
+# Native einsum becomes ops that TFLite lacks.
 LITE = ["bij,ij->b", "ii->i", "i,i->", "ij,kl->ik", "bij,bi->b", "ijkm,ijkn->imn", "...k,kn->...n"]
 
 

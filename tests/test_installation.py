@@ -156,25 +156,24 @@ def test_layers_that_give_their_weights_to_tf_einsum(policy):
 
 
 def test_install_where_keras_runs_on_another_backend():
-    program = (
-        "import keras; keras.backend.backend = lambda: 'jax'\n"
-        "import tensorflow as tf, tf_einsum_grad as teg\n"
-        "with teg.installed(): assert tf.einsum('i->ii', tf.ones(2)).shape == (2, 2)"
-    )
+    program = """
+import keras
+from keras.src.backend.tensorflow import numpy as keras_backend
+keras.backend.backend = lambda: "jax"
+import tensorflow as tf, tf_einsum_grad as teg
+keras_own = keras_backend.einsum
+with teg.installed():
+    assert tf.einsum("i->ii", tf.ones(2)).shape == (2, 2)
+    assert keras_backend.einsum is keras_own
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_wrong_calls_are_clear():
-    with pytest.raises(TypeError, match=r"install\(\) takes 0 positional arguments"):
-        teg.install("tf.einsum")
-    assert not any(_replaced())
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 def test_integers_stay_exact(dtype):
     x, one = np.array([16777217], dtype), np.array([1], dtype)
-    assert int(keras.ops.einsum("i,i->", x, one)) == 16777216  # Keras' own, through float32 (B14)
+    assert int(keras.ops.einsum("i,i->", x, one)) == 16777216  # Keras' own, through float32
     with teg.installed():
         result = keras.ops.einsum("i,i->", x, one)
     assert int(result) == 16777217 and result.dtype == dtype
@@ -217,7 +216,7 @@ def test_symbolic_keras_einsum_is_right_under_installed():
 
 
 def test_autograph_leaves_the_package_alone(monkeypatch):
-    """It rewrites functions into files of its own, 2.4 s at the first trace."""
+    """It would rewrite every function into a file of its own, which takes seconds."""
     callers = []
     read_call = ops.read_call
 

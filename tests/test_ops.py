@@ -7,12 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from tests.corpus import CORPUS, Case, case, cases
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA
-from tests.test_ops_corpus import all_orders, check
+from tests.test_ops_corpus import all_orders, check, first_order
 from tf_einsum_grad import einsum
+from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 
 FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 DEVICES = ("CPU:0", "GPU:0")
@@ -44,13 +46,15 @@ def test_random_equations(case):
 
 
 @pytest.mark.parametrize("mode", [STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA], ids=str)
-def test_random_equations_in_graphs(mode):
-    @given(cases(max_operands=3))
-    @settings(max_examples=4)
-    def run(case):
-        check([case], mode, all_orders)
+@given(drawn=st.lists(cases(max_operands=3), min_size=8, max_size=8))
+@settings(max_examples=3, phases=[Phase.generate])  # to shrink would be to compile a hundred times
+def test_random_equations_in_graphs(mode, drawn):
+    def body(case, *arguments):
+        # TensorFlow's forward mode fails in a graph that gathers from nothing.
+        empty = any(0 in shape for shape in case.shapes)
+        return (first_order if empty else all_orders)(case, *arguments)
 
-    run()
+    check(drawn, mode, body)
 
 
 def test_native_agrees_where_it_takes_the_equation():
@@ -61,7 +65,7 @@ def test_native_agrees_where_it_takes_the_equation():
         try:
             wanted = value_and_gradients(native, operands, cotangent)
         except (ValueError, tf.errors.OpError):
-            continue  # B7, B10: it does not
+            continue  # it does not
         if not c.sizes:
             got = value_and_gradients(ours, operands, cotangent)
             for mine, theirs in zip(got, wanted, strict=True):
@@ -128,14 +132,19 @@ def test_the_question(device):
 
 
 def test_options_reach_graphs():
+    asked = []
+
+    def optimizer(inputs, output, sizes, memory_limit=None):
+        asked.append(dict(sizes))
+        return [(1, 2), (0, 1)]
+
     function = tf.function(
-        lambda a, b, c: einsum("ij,jk,kl->il", a, b, c, optimize="greedy", size_hints={"j": 9}),
+        lambda a, b, c: einsum("ij,jk,kl->il", a, b, c, optimize=optimizer, size_hints={"j": 9}),
         input_signature=[tf.TensorSpec([None, None])] * 3,
     )
-    assert (
-        function(tf.ones([2, 3]), tf.ones([3, 4]), tf.ones([4, 5])).numpy().tolist()
-        == [[12.0] * 5] * 2
-    )
+    got = function(tf.ones([2, 3]), tf.ones([3, 4]), tf.ones([4, 5]))
+    assert got.numpy().tolist() == [[12.0] * 5] * 2
+    assert asked == [{"i": UNKNOWN_SIZE, "j": 9, "k": UNKNOWN_SIZE, "l": UNKNOWN_SIZE}]
 
 
 def test_an_identity_shares_its_buffer():

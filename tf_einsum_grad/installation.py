@@ -27,7 +27,7 @@ class _Patch:
     """One attribute that is replaced."""
 
     name: str
-    owner: Any
+    owner: object
     attribute: str
     original: Callable[..., Any]
     replacement: Callable[..., Any]
@@ -134,12 +134,13 @@ def _find_patches() -> tuple[_Patch, ...]:
     # `import tensorflow.compat.v2` makes another module than the attribute `tf.compat.v2` is before
     # the first such import, so it is imported here, before anyone can copy names from ours.
     v2 = importlib.import_module("tensorflow.compat.v2")
-    owners = [
+    owners: list[tuple[str, object]] = [
         ("tf", tf),
         ("tf.linalg", tf.linalg),
         ("tensorflow.compat.v2", v2),
         ("tensorflow.compat.v2.linalg", v2.linalg),
     ]
+    wanted: list[tuple[str, object, str, Callable[..., Any]]]
     wanted = [(f"{name}.einsum", owner, "einsum", einsum) for name, owner in owners]
     if keras.backend.backend() == "tensorflow":  # another's einsum is no business of ours
         from tf_einsum_grad.keras.private import replacements

@@ -9,6 +9,7 @@ import keras
 
 from tf_einsum_grad.algebra.equation import ELLIPSIS, expand_ellipses, parse_equation
 from tf_einsum_grad.algebra.errors import EquationError
+from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec, output_shape
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
@@ -22,7 +23,7 @@ if keras.backend.backend() != "tensorflow":
 
 
 @keras.saving.register_keras_serializable(package="tf_einsum_grad")
-class EinsumDense(keras.layers.EinsumDense):
+class EinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]  # Keras is untyped
     """`keras.layers.EinsumDense` with this package's einsum and its gradients.
 
     Takes the same arguments, and has the same config and the same weights, so each loads the
@@ -35,7 +36,7 @@ class EinsumDense(keras.layers.EinsumDense):
         (None, 32, 64)
     """
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the weights.
 
         Raises:
@@ -49,8 +50,10 @@ class EinsumDense(keras.layers.EinsumDense):
         super().build(input_shape)
 
     def quantize(self, mode: Any = None, type_check: bool = True, **kwargs: Any) -> None:
-        """As Keras' own, which refuses subclasses since their `call` might be anything; ours is
-        the same computation."""
+        """Quantizes as Keras' own does.
+
+        Keras refuses subclasses, whose `call` might be anything; ours is the same computation.
+        """
         check = type_check and type(self) is not EinsumDense
         super().quantize(mode, type_check=check, **kwargs)
 
@@ -67,7 +70,7 @@ class EinsumDense(keras.layers.EinsumDense):
 
 
 @keras.saving.register_keras_serializable(package="tf_einsum_grad")
-class Einsum(keras.layers.Layer):
+class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """An einsum of its inputs, without weights: attention scores, bilinear forms, any contraction.
 
     Args:
@@ -117,7 +120,7 @@ class Einsum(keras.layers.Layer):
             size_hints=self.size_hints,
         )
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Any) -> Shape:
         """The shape of the result for a list of shapes (or one); raises what `call` would."""
         several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
         shapes = self._operands(input_shape if several else [input_shape])
@@ -133,8 +136,8 @@ class Einsum(keras.layers.Layer):
 
     def _cast_dtype(self, dtype: Any) -> str:
         """The dtype of an input as `call` sees it: floats are cast to the policy's."""
-        name = keras.backend.standardize_dtype(dtype)
-        return self.compute_dtype if self.autocast and "float" in name else name
+        name: str = keras.backend.standardize_dtype(dtype)
+        return str(self.compute_dtype) if self.autocast and "float" in name else name
 
     def _operands(self, inputs: Any) -> list[Any]:
         operands = list(inputs) if isinstance(inputs, list | tuple) else [inputs]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ _BACKEND = "keras.src.backend.tensorflow.numpy"
 _OPERATIONS = "keras.src.ops.numpy"
 
 
-def replacements() -> list[tuple[str, Any, str, Callable[..., Any]]]:
+def replacements() -> list[tuple[str, object, str, Callable[..., Any]]]:
     """What `install` replaces in Keras: a name for messages, the owner, its attribute, and ours.
 
     Raises:
@@ -38,7 +39,7 @@ def replacements() -> list[tuple[str, Any, str, Callable[..., Any]]]:
     ]
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:

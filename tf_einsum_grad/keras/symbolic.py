@@ -18,7 +18,7 @@ __all__ = ["EinsumOperation"]
 
 
 @keras.saving.register_keras_serializable(package="tf_einsum_grad")
-class EinsumOperation(keras.Operation):
+class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untyped
     """One einsum in a functional model; `tf_einsum_grad.einsum` makes it of symbolic operands.
 
     Args:
