@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 
 from tf_einsum_grad.benchmark import load_workloads, run_suite
 from tf_einsum_grad.benchmark.limits import measure_limit
+from tf_einsum_grad.benchmark.results import Curve, Failure, Line, Memory, Peer
 from tf_einsum_grad.benchmark.timing import Effort
 
 FAST = Effort(repeats=2, seconds=0.0)
@@ -21,3 +24,19 @@ def report():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tf_einsum_grad.benchmark.runner.measure_limit", _small_limit)
         return run_suite(load_workloads(["tiny"]), effort=FAST, memory=False)
+
+
+@pytest.fixture
+def full(report):
+    """A report with everything that one can hold."""
+    first, *rest = report.comparisons
+    timing = first.measurements[0].ours
+    first = dataclasses.replace(
+        first,
+        memory=(Memory("graph", 3 << 20, 6 << 20, 2 << 20),),
+        peers=(Peer("torch", timing, timing), Peer("jax", timing, timing)),
+    )
+    points = ((2, 1e-3), (4, 2e-3), (64, 1e-1))
+    curves = (Curve("chain <&>", "operands", (Line("ours, forward", points), Line("b", points))),)
+    failures = (Failure("bad", "the <result> differs"),)
+    return dataclasses.replace(report, comparisons=(first, *rest), curves=curves, failures=failures)

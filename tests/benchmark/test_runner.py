@@ -5,8 +5,8 @@ import tensorflow as tf
 import tf_einsum_grad
 from tests.benchmark.conftest import FAST
 from tf_einsum_grad.algebra.errors import EinsumError
-from tf_einsum_grad.benchmark import ResultMismatch, Workload, compare, run_suite, variants
-from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors, native_einsum
+from tf_einsum_grad.benchmark import ResultMismatch, Workload, compare, run_suite, runner
+from tf_einsum_grad.benchmark.variants import VARIANTS
 
 FAST_GRAPH = {"modes": ("graph",), "effort": FAST, "memory": False}
 
@@ -20,24 +20,10 @@ def test_every_pass_in_every_mode_is_measured(report):
             for which in ("forward", "backward", "both")
         }
         for m in c.measurements:
-            assert 0 < m.ours.low <= m.ours.median <= m.ours.high
-            assert m.ratio.low <= m.ratio.value <= m.ratio.high
             assert m.ours.repeats == m.native.repeats >= 2
+            assert m.ours.median > 0 and m.native.median > 0
     assert not report.failures
     assert [x.which for x in report.overheads] == ["forward", "both"]
-
-
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
-def test_passes_return_the_result_and_the_gradients(mode):
-    w = Workload("", "", "ij,jk->ik", ((2, 3), (3, 4)))
-    (a, b), g = make_tensors(w)
-    passes = build_passes(VARIANTS["ours"], w.equation, mode, (a, b), g)
-    expected = [a.numpy() @ b.numpy(), g.numpy() @ b.numpy().T, a.numpy().T @ g.numpy()]
-    for value, right in zip(passes["both"]()(), expected, strict=True):
-        np.testing.assert_allclose(value, right, rtol=1e-5)
-    for value, right in zip(passes["backward"]()(), expected[1:], strict=True):
-        np.testing.assert_allclose(value, right, rtol=1e-5)
-    np.testing.assert_allclose(passes["forward"]()(), expected[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "complex64"])
@@ -46,10 +32,20 @@ def test_other_dtypes(dtype):
     assert report.limits[0].dtype == dtype
 
 
+def test_a_ratio_says_how_many_times_faster_ours_is(monkeypatch):
+    seconds = {"ours": [1.0, 2.0, 4.0], "native": [3.0, 8.0, 12.0]}
+    monkeypatch.setattr(
+        runner, "interleave", lambda passes, _: {who: seconds[who] for who in passes}
+    )
+    report = compare("ij,jk->ik", (4, 4), (4, 4), **FAST_GRAPH)
+    for m in report.comparisons[0].measurements:
+        assert (m.ours.median, m.native.median, m.ratio.value) == (2.0, 8.0, 3.0)
+        assert (m.ratio.low, m.ratio.high) == (3.0, 4.0)
+
+
 def test_a_wrong_result_is_never_timed(monkeypatch):
-    monkeypatch.setattr(variants, "einsum", None)
     monkeypatch.setitem(VARIANTS, "ours", lambda e, *x: 1.01 * tf_einsum_grad.einsum(e, *x))
-    monkeypatch.setattr("tf_einsum_grad.benchmark.runner.interleave", _fail)
+    monkeypatch.setattr(runner, "interleave", _fail)
     with pytest.raises(ResultMismatch, match=r"graph mode.*the result differs"):
         compare("ij,jk->ik", (8, 8), (8, 8), **FAST_GRAPH)
 
@@ -82,18 +78,6 @@ def test_nan_is_wrong(monkeypatch):
     monkeypatch.setitem(VARIANTS, "ours", lambda e, *x: np.nan * tf_einsum_grad.einsum(e, *x))
     with pytest.raises(ResultMismatch):
         compare("ij,jk->ik", (4, 4), (4, 4), **FAST_GRAPH)
-
-
-def test_native_is_tensorflows_also_where_tf_einsum_was_replaced(monkeypatch):
-    own = native_einsum()
-    assert own.__module__.startswith("tensorflow.")
-    monkeypatch.setattr(tf, "einsum", tf_einsum_grad.einsum)
-    assert native_einsum() is own
-    for name in ("tf.linalg", "tf.compat.v2", "tf.compat.v1"):
-        module = eval(name, {"tf": tf})
-        monkeypatch.setattr(module, "einsum", tf_einsum_grad.einsum)
-    with pytest.raises(RuntimeError, match="has been replaced"):
-        native_einsum()
 
 
 @pytest.mark.parametrize(

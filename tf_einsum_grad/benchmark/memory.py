@@ -1,4 +1,4 @@
-"""Peak memory of each variant: a process each on CPU, the allocator's own figures on GPU."""
+"""Peak memory of each variant: in a process each on CPU, in this one on GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_einsum_grad.benchmark.peak import peak_bytes
 from tf_einsum_grad.benchmark.results import Memory
 from tf_einsum_grad.benchmark.variants import VARIANTS, Variant, build_passes, make_tensors
 from tf_einsum_grad.benchmark.workers import Worker
@@ -60,9 +61,5 @@ def _on_cpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int
 
 def _on_gpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
     operands, cotangent = make_tensors(workload)
-    call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
-    call()
-    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
-    tf.config.experimental.reset_memory_stats("GPU:0")
-    call()
-    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"] - before)
+    passes = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)
+    return peak_bytes(passes["both"](), "GPU:0")
