@@ -45,7 +45,7 @@ def test_every_dtype(equation, dtype):
 
 
 def test_a_wrong_transpose_is_found(monkeypatch):
-    from tf_einsum_grad.lowering.recipe import Contraction
+    from tf_einsum_grad.lowering.contraction import Contraction
 
     right = Contraction.transpose
     # The other operand's gradient equation: fits wherever both operands have the same shape.

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS
+from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.execution.kernels import _Rows, _vector, assemble
-from tf_einsum_grad.lowering.cost import Cost
+from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.instructions import Diagonal, EmbedDiagonal
-from tf_einsum_grad.lowering.recipe import Lowering
 
 MODES = (EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS)
 # The larger tensor's labels.
@@ -18,7 +18,8 @@ SIZES = {"b": 2, "i": 3, "c": 4, "d": 1}
 
 
 def run_instruction(instruction, mode, x, labels):
-    lowering = Lowering("", ((instruction,),), None, False, (), None, Cost(0.0, 0, 0, 0))
+    equation = Equation((labels,), "")  # which kernels do not read
+    lowering = Lowering(equation, "float32", "graph", None, ((instruction,),))
 
     def body(x):
         known = dict(zip(labels, x.shape, strict=True))

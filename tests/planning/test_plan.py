@@ -5,9 +5,9 @@ import pytest
 
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.sizes import bind_call
+from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.instructions import Permute
-from tf_einsum_grad.lowering.lower import lower
-from tf_einsum_grad.lowering.recipe import Contraction
+from tf_einsum_grad.lowering.lower import cost_both_ways, lower
 from tf_einsum_grad.planning.path import find_path
 from tf_einsum_grad.planning.plan import make_plan
 
@@ -72,12 +72,8 @@ def test_an_intermediate_takes_the_order_that_is_cheapest_both_ways():
     sizes = {"b": 64, "k": 32, "n": 32, "m": 64}
 
     def both_ways(order):
-        total = 0.0
-        for equation in (Equation(("bk", "kn"), order), Equation((order, "knm"), "bm")):
-            bound = tuple((label, sizes[label]) for label in equation.labels)
-            c = Contraction(equation, bound, "float32")
-            total += sum(lower(x).cost.microseconds for x in (c, c.transpose(0), c.transpose(1)))
-        return total
+        steps = Equation(("bk", "kn"), order), Equation((order, "knm"), "bm")
+        return sum(cost_both_ways(Contraction.of(step, sizes, "float32")) for step in steps)
 
     made = plan("bk,kn,knm->bm", (64, 32), (32, 32), (32, 32, 64), optimize=[(0, 1), (0, 1)])
     chosen = made.steps[0].equation.output
@@ -94,7 +90,7 @@ def test_of_paths_with_as_many_flops_the_one_with_the_fastest_kernels_is_taken()
         i for step in made.steps for part in lower(step.contraction).prepare for i in part
     ]
     assert not any(isinstance(i, Permute) for i in instructions)
-    by_flops = plan(text, *shapes, optimize="optimal")  # whoever names an optimiser gets its path
+    by_flops = plan(text, *shapes, optimize="optimal")  # whoever names an optimizer gets its path
     assert equations(by_flops)[0] == "d,b->db"
     assert made.flops < 1.01 * by_flops.flops
 
@@ -116,6 +112,10 @@ def test_hints_weigh_like_sizes():
         known = plan(text, *([sizes[label] for label in term] for term in terms))
         hinted = plan(text, *([None] * len(term) for term in terms), hints=hints)
         assert hinted.path == known.path, (text, sizes)
+        # Orders of labels and kernels as well, but for what only a known size of 1 allows.
+        assert equations(hinted) == equations(known)
+        kernels = [[lower(step.contraction).kernel for step in p.steps] for p in (hinted, known)]
+        assert kernels[0] == kernels[1], (text, sizes)
 
 
 def test_an_intermediate_takes_the_order_of_what_comes_next():
@@ -124,5 +124,5 @@ def test_an_intermediate_takes_the_order_of_what_comes_next():
     assert equations(made) == ["ba,ab->ab", "ab,ab->"]
 
 
-def test_left_to_right_without_an_optimiser():
+def test_left_to_right_without_an_optimizer():
     assert find_path(Equation(("a",) * 4, ""), {"a": 2}, False) == ((0, 1), (0, 2), (0, 1))

@@ -20,7 +20,9 @@ from tf_einsum_grad.algebra.errors import EquationError, SizeError
 __all__ = [
     "ELLIPSIS",
     "Equation",
+    "canonical",
     "expand_ellipses",
+    "fresh_labels",
     "gradient_equations",
     "parse_call",
     "parse_equation",
@@ -146,6 +148,21 @@ def fresh_labels(used: str) -> Iterator[str]:
     )
     taken = frozenset(used)
     return (label for label in every if label not in taken)
+
+
+@lru_cache(maxsize=4096)
+def canonical(equation: Equation) -> Equation:
+    """The same equation with labels named in order of first appearance.
+
+    Example:
+        >>> str(canonical(Equation(("ik", "jk"), "ij")))
+        'ab,cb->ac'
+    """
+    table = str.maketrans(dict(zip(equation.labels, fresh_labels(""), strict=False)))
+    return Equation(
+        tuple(subscripts.translate(table) for subscripts in equation.inputs),
+        equation.output.translate(table),
+    )
 
 
 @lru_cache(maxsize=4096)

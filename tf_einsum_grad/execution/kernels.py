@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.instructions import (
     Broadcast,
     Diagonal,
@@ -27,7 +28,6 @@ from tf_einsum_grad.lowering.instructions import (
     Reshape,
     Sum,
 )
-from tf_einsum_grad.lowering.recipe import Lowering
 
 __all__ = ["Sizes", "assemble"]
 

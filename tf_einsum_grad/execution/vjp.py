@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tf_einsum_grad.algebra.dtypes import is_differentiable
 from tf_einsum_grad.execution import kernels, private
+from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import lower
-from tf_einsum_grad.lowering.recipe import Contraction
 
 __all__ = ["Rule", "contract", "eager_rule"]
 
@@ -33,7 +33,9 @@ class Rule:
     def transpose(self, k: int) -> Rule:
         """The rule for the VJP with respect to operand `k`."""
         if not tf.executing_eagerly():
-            return Rule(self.contraction.transpose(k), self.sizes)
+            names = self.contraction.transposed_labels(k)
+            sizes = {new: self.sizes[old] for new, old in names.items()}
+            return Rule(self.contraction.transpose(k), sizes)
         if k not in self.transposes:
             self.transposes[k] = eager_rule(self.contraction.transpose(k))
         return self.transposes[k]

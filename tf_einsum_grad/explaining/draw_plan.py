@@ -11,7 +11,7 @@ from tf_einsum_grad.algebra.roles import Role, label_roles
 from tf_einsum_grad.explaining.arguments import bind_and_plan
 from tf_einsum_grad.explaining.canvas import HOLE, INK, Place, color_of, use_axes
 from tf_einsum_grad.explaining.names import operand_name
-from tf_einsum_grad.lowering.lower import lower
+from tf_einsum_grad.lowering.lower import cost_of
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan
 from tf_einsum_grad.text.numbers import show_flops
@@ -77,7 +77,7 @@ def _draw_steps(ax: Axes, plan: Plan, places: Sequence[Place]) -> None:
     for (x, y), step in zip(places[n:], plan.steps, strict=True):
         for k in step.operands:
             ax.plot((places[k][0], x), (places[k][1], y), color="#8794A4", lw=1.6, zorder=1)
-        flops = show_flops(lower(step.contraction).cost.flops)
+        flops = show_flops(cost_of(step.contraction).flops)
         ax.text(x, y - 0.36, flops, ha="center", size=9, color=INK, bbox=box)
 
 

@@ -25,9 +25,9 @@ from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Wo
 from tf_einsum_grad.explaining.names import tensor_names
 from tf_einsum_grad.explaining.native import native_gradient_drawbacks
 from tf_einsum_grad.explaining.sharding import communication
+from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.instructions import Permute
-from tf_einsum_grad.lowering.lower import lower
-from tf_einsum_grad.lowering.recipe import Contraction, Lowering
+from tf_einsum_grad.lowering.lower import cost_of, lower
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan, Step
 from tf_einsum_grad.text.numbers import show_bytes
@@ -132,15 +132,15 @@ def _roles(equation: Equation, sizes: Mapping[str, Size]) -> tuple[LabelRole, ..
 
 
 def _work(equation: Equation, contraction: Contraction, sizes: Mapping[str, Size]) -> Work:
-    lowering = lower(contraction)
+    lowering, cost = lower(contraction), cost_of(contraction)
     return Work(
         equation=str(equation),
         kernel=lowering.kernel,
         permutes=_permutes(lowering),
-        flops=lowering.cost.flops,
-        bytes_moved=lowering.cost.bytes_moved,
+        flops=cost.flops,
+        bytes_moved=cost.bytes_moved,
         result_bytes=num_elements(equation.output, sizes) * itemsize(contraction.dtype),
-        scratch_bytes=lowering.cost.scratch_bytes,
+        scratch_bytes=cost.scratch_bytes,
     )
 
 
@@ -178,7 +178,7 @@ def _backward_route(plan: Plan, k: int) -> Sequence[tuple[Step, int]]:
 
 def _flops_backward(plan: Plan) -> int:
     return sum(
-        lower(step.contraction.transpose(k)).cost.flops
+        cost_of(step.contraction.transpose(k)).flops
         for step in plan.steps
         for k in range(len(step.operands))
     )

@@ -14,7 +14,7 @@ from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.roles import label_roles, num_elements
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.binary import einsum_layout
+from tf_einsum_grad.lowering.einsum_layout import einsum_layout
 
 __all__ = ["native_gradient_drawbacks"]
 
@@ -50,6 +50,6 @@ def native_gradient_drawbacks(
         return ()
     if roles <= {"batch"}:
         return ((f"runs {num_elements(subscripts, sizes):,} products of 1x1 matrices", 0),)
-    moved = [term for term in einsum_layout(dot)[0] if num_elements(term, sizes) > 1]
+    moved = [term for term in einsum_layout(dot).permuted if num_elements(term, sizes) > 1]
     total = 2 * item * sum(num_elements(term, sizes) for term in moved)
     return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()

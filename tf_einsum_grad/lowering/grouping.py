@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-__all__ = ["Grouping", "Groups", "group_labels"]
+from tf_einsum_grad.algebra.roles import DotRoles
+from tf_einsum_grad.lowering.instructions import Groups
 
-Groups = tuple[str, ...]
+__all__ = ["Grouping", "group_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,11 @@ class Grouping:
     lhs: Groups
     rhs: Groups
     out: Groups
-    batch: Groups
-    contracting: Groups
-    lhs_free: Groups
-    rhs_free: Groups
+    roles: DotRoles
 
 
-@lru_cache(maxsize=4096)
 def group_labels(terms: tuple[str, str, str], ones: str) -> Grouping:
-    """Drops labels of size 1, and joins labels that are neighbours in every term they are in.
+    """Drops labels of size 1, and joins labels that are neighbors in every term they are in.
 
     Args:
         terms: the subscripts of both operands and of the output.
@@ -36,15 +32,7 @@ def group_labels(terms: tuple[str, str, str], ones: str) -> Grouping:
     # An elementwise product stays as it is: a reshape would lose its sharding.
     elementwise = len(set(terms)) == 1
     lhs, rhs, out = [tuple(term) for term in terms] if elementwise else _join(terms, ones)
-    return Grouping(
-        lhs,
-        rhs,
-        out,
-        batch=tuple(group for group in out if group in lhs and group in rhs),
-        contracting=tuple(group for group in lhs if group not in out),
-        lhs_free=tuple(group for group in lhs if group not in rhs),
-        rhs_free=tuple(group for group in rhs if group not in lhs),
-    )
+    return Grouping(lhs, rhs, out, DotRoles.of(lhs, rhs, out))
 
 
 def _join(terms: Sequence[str], ones: str) -> list[Groups]:

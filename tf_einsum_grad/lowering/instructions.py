@@ -1,13 +1,23 @@
-"""The instructions that a lowering is made of; `kernels` has one function for each."""
+"""The instructions that a lowering is made of; `execution.kernels` has one function for each.
+
+A *group* is the labels that make up one dimension of a tensor: "" is a dimension of size 1, "ab"
+one of the size of `a` times that of `b`. `result` is the groups that an instruction leaves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
     "Broadcast",
+    "Combine",
     "Diagonal",
+    "DiagonalKernel",
     "EmbedDiagonal",
+    "EmbedKernel",
+    "Groups",
     "Instruction",
     "MatMul",
     "Multiply",
@@ -15,10 +25,15 @@ __all__ = [
     "Permute",
     "Reshape",
     "Sum",
+    "Transform",
+    "align",
+    "alternations",
+    "last_run",
 ]
 
-# A group is the labels that make up one dimension of a tensor: "" is a dimension of size 1, "ab"
-# one of the size of `a` times that of `b`.
+Groups = tuple[str, ...]
+DiagonalKernel = Literal["stride", "diag_part", "gather"]
+EmbedKernel = Literal["set_diag", "diag", "segment_sum", "select"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +42,31 @@ class Permute:
 
     axes: tuple[int, ...]
 
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return tuple([groups[axis] for axis in self.axes])
+
 
 @dataclass(frozen=True, slots=True)
 class Reshape:
     """One dimension for each group of labels."""
 
-    groups: tuple[str, ...]
+    groups: Groups
+
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return self.groups
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
     """Repeats dimensions of size 1 to the size of their group."""
 
-    groups: tuple[str, ...]
+    groups: Groups
+
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return self.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +74,10 @@ class Sum:
     """Sums over axes."""
 
     axes: tuple[int, ...]
+
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return tuple([group for axis, group in enumerate(groups) if axis not in self.axes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +93,12 @@ class Diagonal:
 
     first: int
     second: int
-    groups: tuple[str, ...]
-    kernel: str
+    groups: Groups
+    kernel: DiagonalKernel
+
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return self.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +114,12 @@ class EmbedDiagonal:
 
     first: int
     second: int
-    groups: tuple[str, ...]
-    kernel: str
+    groups: Groups
+    kernel: EmbedKernel
+
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return (*groups[: self.second], groups[self.first], *groups[self.second :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +130,18 @@ class MatMul:
     transpose_b: bool
     batched: bool
 
+    def result(self, a: Groups, b: Groups) -> Groups:
+        """The groups of the product."""
+        return (*a[:-2], a[-1 if self.transpose_a else -2], b[-2 if self.transpose_b else -1])
+
 
 @dataclass(frozen=True, slots=True)
 class Multiply:
     """An elementwise product with broadcasting."""
+
+    def result(self, a: Groups, b: Groups) -> Groups:
+        """The groups of the product."""
+        return tuple([x or y for x, y in zip(*align(a, b), strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +150,32 @@ class NativeEinsum:
 
     equation: str
 
+    def result(self, a: Groups, b: Groups) -> Groups:
+        """The groups of the product."""
+        inputs, _, output = self.equation.partition("->")
+        names = dict(zip(inputs.replace(",", ""), a + b, strict=True))
+        return tuple([names[letter] for letter in output])
 
-Instruction = (
-    Permute
-    | Reshape
-    | Broadcast
-    | Sum
-    | Diagonal
-    | EmbedDiagonal
-    | MatMul
-    | Multiply
-    | NativeEinsum
-)
+
+Transform = Permute | Reshape | Broadcast | Sum | Diagonal | EmbedDiagonal
+Combine = MatMul | Multiply | NativeEinsum
+Instruction = Transform | Combine
+
+
+def align(a: Groups, b: Groups) -> tuple[Groups, Groups]:
+    """Both with as many dimensions, as broadcasting aligns them: on the right."""
+    rank = max(len(a), len(b))
+    return ("",) * (rank - len(a)) + a, ("",) * (rank - len(b)) + b
+
+
+def alternations(flags: Sequence[object]) -> int:
+    """How many runs of equal flags there are."""
+    return sum(axis == 0 or flag != flags[axis - 1] for axis, flag in enumerate(flags))
+
+
+def last_run(groups: Groups, flags: Sequence[object]) -> Groups:
+    """The innermost groups whose flags are equal."""
+    start = len(groups)
+    while start and flags[start - 1] == flags[-1]:
+        start -= 1
+    return groups[start:]

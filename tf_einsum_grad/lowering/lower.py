@@ -1,6 +1,6 @@
-"""One contraction of one or two operands -> the cheapest known recipe of TensorFlow kernels.
+"""One contraction of one or two operands -> the cheapest known lowering to TensorFlow kernels.
 
-Decided once for each equation, sizes, dtype and target; `kernels` only follows it.
+Decided once for each contraction; `execution.kernels` only follows it.
 """
 
 from __future__ import annotations
@@ -8,15 +8,46 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tf_einsum_grad.lowering.binary import pairwise_lowerings
-from tf_einsum_grad.lowering.recipe import Contraction, Lowering
-from tf_einsum_grad.lowering.unary import lower_unary
+from tf_einsum_grad.lowering.contraction import Contraction, Lowering
+from tf_einsum_grad.lowering.cost import Cost, price
+from tf_einsum_grad.lowering.unary import unary_lowerings
 
-__all__ = ["lower"]
+__all__ = ["candidates", "cost_both_ways", "cost_of", "lower"]
+
+
+def candidates(contraction: Contraction) -> tuple[Lowering, ...]:
+    """Every lowering that is known for a contraction."""
+    if len(contraction.equation.inputs) == 1:
+        return tuple(unary_lowerings(contraction))
+    return pairwise_lowerings(contraction)
+
+
+def lower(contraction: Contraction) -> Lowering:
+    """The lowering of a contraction: of the candidates, the one that costs least.
+
+    Example:
+        >>> from tf_einsum_grad.algebra.equation import parse_equation
+        >>> sizes = {"i": 64, "j": 64, "k": 64}
+        >>> lower(Contraction.of(parse_equation("ij,jk->ik"), sizes, "float32")).kernel
+        'matmul'
+    """
+    return _cheapest(contraction)[0]
+
+
+def cost_of(contraction: Contraction) -> Cost:
+    """What the lowering of a contraction costs."""
+    return _cheapest(contraction)[1]
 
 
 @lru_cache(maxsize=16384)
-def lower(contraction: Contraction) -> Lowering:
-    """The recipe for a contraction: of the candidates, the one that costs least."""
-    if len(contraction.equation.inputs) == 1:
-        return lower_unary(contraction)
-    return min(pairwise_lowerings(contraction), key=lambda lowering: lowering.cost.microseconds)
+def cost_both_ways(contraction: Contraction) -> float:
+    """The microseconds of a contraction and of the VJP with respect to each operand."""
+    transposes = [contraction.transpose(k) for k in range(len(contraction.equation.inputs))]
+    return sum(cost_of(c).microseconds for c in (contraction, *transposes))
+
+
+@lru_cache(maxsize=16384)
+def _cheapest(contraction: Contraction) -> tuple[Lowering, Cost]:
+    sizes, machine = contraction.likely_sizes, contraction.machine
+    priced = [(lowering, price(lowering, sizes, machine)) for lowering in candidates(contraction)]
+    return min(priced, key=lambda pair: pair[1].microseconds)

@@ -10,16 +10,16 @@ stand in the order that it likes best, with the gradients and the next step in v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from tf_einsum_grad.algebra.equation import Equation, fresh_labels
+from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import SizeError
-from tf_einsum_grad.algebra.roles import num_elements
+from tf_einsum_grad.algebra.roles import DotRoles, num_elements
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.lower import lower
-from tf_einsum_grad.lowering.recipe import Contraction, DotDimensions
+from tf_einsum_grad.lowering.contraction import Contraction
+from tf_einsum_grad.lowering.lower import cost_both_ways, cost_of
+from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, Path, find_path, hashable_optimize, similar_paths
 
 __all__ = ["Plan", "Step", "make_plan"]
@@ -58,7 +58,7 @@ class Plan:
     @property
     def flops(self) -> int:
         """Multiplications and additions of the forward pass."""
-        return sum(lower(step.contraction).cost.flops for step in self.steps)
+        return sum(cost_of(step.contraction).flops for step in self.steps)
 
     @property
     def largest_intermediate(self) -> int:
@@ -75,7 +75,8 @@ def make_plan(
     dtype: str,
     optimize: Optimize = "auto",
     hints: tuple[tuple[str, int], ...] = (),
-    target: str = "graph",
+    target: Target = "graph",
+    machine: Machine = CPU,
 ) -> Plan:
     """Plans an einsum.
 
@@ -84,30 +85,33 @@ def make_plan(
         sizes: each label with its size, None where unknown.
         dtype: of every operand.
         optimize: as for `einsum`.
-        hints: sizes to plan with where they are unknown.
+        hints: sizes to decide with where they are unknown: paths, orders of labels, kernels.
         target: "eager", "graph" or "xla".
+        machine: what kernels are priced on.
 
     Raises:
         PathError: `optimize` is no path for this equation.
         SizeError: a hint is for a label of another equation, or no size.
     """
-    guesses = _check_hints(equation, hints)
+    known, guesses = dict(sizes), _check_hints(equation, hints)
     likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
-    terms = tuple(term for _, term in _Planner(equation, likely, dtype, target).terms)
+
+    def start() -> _Planner:
+        return _Planner(
+            equation,
+            lambda step: Contraction.of(step, known, dtype, target, guesses, machine),
+        )
+
+    terms = tuple(term for _, term in start().terms)
     reduced = Equation(terms, equation.output)
     key = hashable_optimize(optimize)
     path = find_path(reduced, likely, optimize if key is None else key)
     paths = similar_paths(reduced, likely, path) if key == "auto" else [path]
     if len(paths) > 1:
-        weights = {p: _Planner(equation, likely, dtype, target).weigh(p) for p in paths}
+        weights = {p: start().weigh(p) for p in paths}
         weights[path] *= _TIE
         path = min(paths, key=lambda p: weights[p])
-    return Plan(equation, sizes, path, _Planner(equation, dict(sizes), dtype, target).follow(path))
-
-
-def _cost_both_ways(contraction: Contraction) -> float:
-    transposes = (contraction.transpose(k) for k in range(len(contraction.equation.inputs)))
-    return sum(lower(c).cost.microseconds for c in (contraction, *transposes))
+    return Plan(equation, sizes, path, start().follow(path))
 
 
 def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
@@ -125,15 +129,16 @@ def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict
 
 
 class _Planner:
-    """Writes the steps of a plan; `terms` is what is still to be contracted."""
+    """Writes the steps of a plan; `terms` is what is still to be contracted.
 
-    def __init__(
-        self, equation: Equation, sizes: Mapping[str, Size], dtype: str, target: str
-    ) -> None:
+    Args:
+        equation: the einsum.
+        contraction: a step's equation as what is lowered.
+    """
+
+    def __init__(self, equation: Equation, contraction: Callable[[Equation], Contraction]) -> None:
         self.equation = equation
-        self.sizes = sizes
-        self.dtype = dtype
-        self.target = target
+        self.contraction = contraction
         self.terms: list[tuple[int, str]] = []
         self.steps: list[Step] = []
         self.next_number = len(equation.inputs)
@@ -154,7 +159,7 @@ class _Planner:
 
     def weigh(self, path: Path) -> float:
         """What a path costs, with all gradients."""
-        return sum(_cost_both_ways(step.contraction) for step in self.follow(path))
+        return sum(cost_both_ways(step.contraction) for step in self.follow(path))
 
     def _reduce(self, number: int, subscripts: str) -> None:
         """Takes up an operand, without its repeated labels and those that nothing else has."""
@@ -186,14 +191,9 @@ class _Planner:
             self._step((number,), Equation((subscripts,), self.equation.output))
 
     def _step(self, operands: tuple[int, ...], equation: Equation) -> int:
-        self.steps.append(Step(operands, equation, self._contraction(equation)))
+        self.steps.append(Step(operands, equation, self.contraction(equation)))
         self.next_number += 1
         return self.next_number - 1
-
-    def _contraction(self, equation: Equation) -> Contraction:
-        renamed = _rename(equation)
-        sizes = zip(renamed.labels, (self.sizes[x] for x in equation.labels), strict=True)
-        return Contraction(renamed, tuple(sizes), self.dtype, self.target)
 
     def _order(self, lhs: str, rhs: str, kept: list[str]) -> str:
         """The order of a result's labels: the output's at the end, else whichever costs least.
@@ -204,10 +204,10 @@ class _Planner:
         final = "".join(x for x in dict.fromkeys(self.equation.output) if x in kept)
         if not self.terms and len(final) == len(kept):
             return final
-        roles = DotDimensions.of(Equation((lhs, rhs), "".join(kept)))
+        roles = DotRoles.of(lhs, rhs, kept)
         candidates = [
-            roles.batch + roles.lhs_free + roles.rhs_free,
-            roles.batch + roles.rhs_free + roles.lhs_free,
+            "".join(roles.batch + roles.lhs_free + roles.rhs_free),
+            "".join(roles.batch + roles.rhs_free + roles.lhs_free),
         ]
         # In the order of the output, of an operand, or of what the result is contracted with next.
         following = [term for _, term in self.terms] if len(self.terms) == 1 else []
@@ -216,19 +216,9 @@ class _Planner:
         return min(dict.fromkeys(candidates), key=lambda output: self._cost(lhs, rhs, output))
 
     def _cost(self, lhs: str, rhs: str, output: str) -> float:
-        cost = _cost_both_ways(self._contraction(Equation((lhs, rhs), output)))
+        cost = cost_both_ways(self.contraction(Equation((lhs, rhs), output)))
         if len(self.terms) == 1:
             ((_, other),) = self.terms
             kept = "".join(x for x in dict.fromkeys(self.equation.output) if x in output + other)
-            cost += _cost_both_ways(self._contraction(Equation((output, other), kept)))
+            cost += cost_both_ways(self.contraction(Equation((output, other), kept)))
         return cost
-
-
-@lru_cache(maxsize=4096)
-def _rename(equation: Equation) -> Equation:
-    """The same equation with labels named in order of first appearance."""
-    table = str.maketrans(dict(zip(equation.labels, fresh_labels(""), strict=False)))
-    return Equation(
-        tuple(subscripts.translate(table) for subscripts in equation.inputs),
-        equation.output.translate(table),
-    )

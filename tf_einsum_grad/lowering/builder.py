@@ -1,0 +1,86 @@
+"""Writes the instructions for one tensor, one after another; nothing is priced or decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tf_einsum_grad.lowering.instructions import (
+    Broadcast,
+    Groups,
+    Permute,
+    Reshape,
+    Sum,
+    Transform,
+    alternations,
+)
+from tf_einsum_grad.lowering.machine import Target
+
+__all__ = ["MAX_BROADCAST_DIMS", "Builder"]
+
+# TensorFlow's CPU kernels broadcast in at most 5 dimensions, after they joined neighbors that
+# broadcast alike; pfor puts one more in front.
+MAX_BROADCAST_DIMS = 4
+
+
+@dataclass(slots=True)
+class Builder:
+    """Instructions for a tensor; `groups` is what its dimensions are made of at this point."""
+
+    groups: Groups
+    instructions: list[Transform] = field(default_factory=list)
+
+    def emit(self, instruction: Transform) -> Builder:
+        """Appends an instruction."""
+        self.instructions.append(instruction)
+        self.groups = instruction.result(self.groups)
+        return self
+
+    def reshape(self, groups: Groups) -> Builder:
+        """Splits and merges dimensions; of two reshapes in a row the last is enough."""
+        if groups != self.groups:
+            if self.instructions and isinstance(self.instructions[-1], Reshape):
+                self.instructions.pop()
+            self.emit(Reshape(groups))
+        return self
+
+    def permute(self, groups: Groups) -> Builder:
+        """Reorders dimensions."""
+        if groups != self.groups:
+            self.emit(Permute(tuple([self.groups.index(group) for group in groups])))
+        return self
+
+    def broadcast(self, groups: Groups) -> Builder:
+        """Repeats the tensor along the groups it has not, in as few steps as kernels allow."""
+        self.reshape(tuple([group if group in self.groups else "" for group in groups]))
+        while self.groups != groups:
+            missing = [not group for group in self.groups]
+            at_once = alternations(missing) <= MAX_BROADCAST_DIMS
+            start = 0 if at_once else _runs(missing)[-1][0]
+            self.emit(Broadcast((*self.groups[:start], *groups[start:])))
+        return self
+
+    def sum_ways(self, labels: str, target: Target) -> list[list[Sum]]:
+        """The ways to sum over the dimensions whose group is made of `labels`.
+
+        At once, as XLA does; or a run at a time: TensorFlow's reduction reads a tensor whose kept
+        and summed dimensions alternate more than twice only after a permute of all of it; sums
+        over one run of dimensions, the innermost first, read it once and then ever smaller ones.
+        """
+        summed = [bool(group) and group[0] in labels for group in self.groups]
+        together = [Sum(tuple([axis for axis, flag in enumerate(summed) if flag]))]
+        apart = [Sum(run) for run in _runs(summed)[::-1]]
+        if target == "xla" or together == apart:
+            return [together]
+        return [apart] if alternations(summed) > 3 else [together, apart]
+
+
+def _runs(flags: Sequence[bool]) -> list[tuple[int, ...]]:
+    """The runs of adjacent axes whose flag is set."""
+    runs: list[tuple[int, ...]] = []
+    for axis, flag in enumerate(flags):
+        if flag and axis and flags[axis - 1]:
+            runs[-1] = (*runs[-1], axis)
+        elif flag:
+            runs.append((axis,))
+    return runs

@@ -1,0 +1,146 @@
+"""What is lowered, a contraction of one or two operands, and what it is lowered to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tf_einsum_grad.algebra.equation import Equation, canonical
+from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.lowering.instructions import (
+    Broadcast,
+    Combine,
+    Diagonal,
+    EmbedDiagonal,
+    MatMul,
+    Multiply,
+    NativeEinsum,
+    Permute,
+    Sum,
+    Transform,
+)
+from tf_einsum_grad.lowering.machine import CPU, Machine, Target
+
+__all__ = ["Contraction", "Lowering"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """A contraction of one or two operands, with all that a lowering may depend on.
+
+    Attributes:
+        equation: one or two inputs; of two, neither repeats a label nor has one to itself.
+        sizes: each label with its size, None where it is unknown.
+        dtype: of the operands and the result.
+        target: "eager", "graph", or "xla" where XLA compiles.
+        hints: sizes to decide with where they are unknown.
+        machine: what kernels are priced on.
+    """
+
+    equation: Equation
+    sizes: tuple[tuple[str, Size], ...]
+    dtype: str
+    target: Target = "graph"
+    hints: tuple[tuple[str, int], ...] = ()
+    machine: Machine = CPU
+
+    @classmethod
+    def of(
+        cls,
+        equation: Equation,
+        sizes: Mapping[str, Size],
+        dtype: str,
+        target: Target = "graph",
+        hints: Mapping[str, int] | None = None,
+        machine: Machine = CPU,
+    ) -> Contraction:
+        """A contraction with its labels renamed in order of appearance.
+
+        So contractions that do the same are equal, and share one lowering: `bij,bjk->bik`, and the
+        gradients `aik,aij->ajk` of it and of its like.
+        """
+        renamed = canonical(equation)
+        names = tuple(zip(renamed.labels, equation.labels, strict=True))
+        known = tuple([(new, sizes[old]) for new, old in names])
+        guessed = tuple(
+            [(new, hints[old]) for new, old in names if sizes[old] is None and old in hints]
+            if hints
+            else ()
+        )
+        return cls(renamed, known, dtype, target, guessed, machine)
+
+    @property
+    def likely_sizes(self) -> dict[str, Size]:
+        """The sizes to decide with: those that are known, and the hints."""
+        return dict(self.sizes) | dict(self.hints)
+
+    def transpose(self, k: int) -> Contraction:
+        """The contraction that computes the VJP with respect to operand `k`.
+
+        Its labels are renamed in order of appearance; `transposed_labels` says which is which.
+        """
+        return Contraction.of(
+            self.equation.transpose(k),
+            dict(self.sizes),
+            self.dtype,
+            self.target,
+            dict(self.hints),
+            self.machine,
+        )
+
+    def transposed_labels(self, k: int) -> dict[str, str]:
+        """Each label of `transpose(k)` with the label of this contraction that it stands for."""
+        own = self.equation.transpose(k)
+        return dict(zip(canonical(own).labels, own.labels, strict=True))
+
+
+_NAMES: dict[type[Transform], str] = {
+    Diagonal: "diagonal",
+    Sum: "sum",
+    Permute: "permute",
+    Broadcast: "broadcast",
+    EmbedDiagonal: "embed diagonal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """What runs: `combine(prepare[0](lhs), prepare[1](rhs))`, then `finish`.
+
+    Attributes:
+        equation: what it computes.
+        dtype: of the operands and the result.
+        target: where it runs.
+        compute_dtype: what operands are cast to, and the result back from; None for no cast.
+        prepare: the instructions for each operand, in the operands' order.
+        combine: how two become one; None for a unary contraction.
+        swap: whether the right operand goes first into `combine`.
+        finish: the instructions for the result.
+    """
+
+    equation: Equation
+    dtype: str
+    target: Target
+    compute_dtype: str | None
+    prepare: tuple[tuple[Transform, ...], ...]
+    combine: Combine | None = None
+    swap: bool = False
+    finish: tuple[Transform, ...] = ()
+
+    @property
+    def kernel(self) -> str:
+        """Its name, for people: "matmul", "einsum", "multiply and sum", "diagonal + sum", ..."""
+        if isinstance(self.combine, MatMul):
+            return "matmul"
+        if isinstance(self.combine, NativeEinsum):
+            return "einsum"
+        if isinstance(self.combine, Multiply):
+            sums = any(isinstance(instruction, Sum) for instruction in self.finish)
+            return "multiply and sum" if sums else "multiply"
+        kinds = dict.fromkeys(map(type, self.prepare[0]))
+        return " + ".join(_NAMES[kind] for kind in kinds if kind in _NAMES) or "identity"
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the result is the operand itself."""
+        return self.combine is None and not self.prepare[0]
