@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import matplotlib
 import pytest
@@ -9,9 +10,13 @@ import pytest
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.patches import Circle, PathPatch
+from matplotlib.text import Annotation
 
 import tf_einsum_grad as teg
 from tf_einsum_grad.algebra.equation import parse_equation
+from tf_einsum_grad.algebra.roles import Role
 from tf_einsum_grad.draw import COLORS, draw_equation, draw_plan, draw_swap, label_roles
 
 
@@ -27,10 +32,13 @@ def _texts(ax):
 
 
 def test_roles():
-    roles = label_roles(parse_equation("bijz,bjk->bik"))
-    assert roles == {"b": "batch", "i": "free", "j": "contracting", "z": "summed", "k": "free"}
-    assert label_roles(parse_equation("i->ij"))["j"] == "broadcast"
-    assert set(COLORS) == {"batch", "contracting", "free", "summed", "broadcast"}
+    assert label_roles(parse_equation("bij,bj->ib")) == {
+        "b": "batch",
+        "i": "free",
+        "j": "contracting",
+    }
+    assert set(COLORS) == set(get_args(Role))
+    assert len(set(COLORS.values())) == len(COLORS)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +50,22 @@ def test_every_node_and_label_is_drawn(equation):
     n = len(parse_equation(equation).inputs)
     assert texts.count("Y") == 1 and texts.count("A") == 1
     assert set(parse_equation(equation).labels) | set("ABCDE"[:n]) | {"Y"} == set(texts)
+
+
+@pytest.mark.parametrize(
+    ("equation", "lines", "loops"),
+    [
+        ("ij,jk->ik", 3, 0),  # between two nodes
+        ("bi,bi->b", 4, 0),  # a star of three for b
+        ("ij->i", 2, 0),  # a stub for j
+        ("iij->j", 2, 1),
+        ("ii->iijj", 2, 3),
+    ],
+)
+def test_labels_are_lines_stars_stubs_and_loops(equation, lines, loops):
+    patches = draw_equation(equation).patches
+    assert sum(isinstance(patch, PathPatch) for patch in patches) == lines
+    assert sum(isinstance(patch, Circle) for patch in patches) == loops
 
 
 def test_a_gradient_is_the_same_graph_with_another_answer():
@@ -64,6 +88,27 @@ def test_the_swap_shows_the_gradient_equation(equation, operand):
     ]
     both = equation + teg.gradient_equations(equation)[operand]
     assert len(tiles) == len(both.replace("...", ".").replace("->", "").replace(",", ""))
+
+
+def test_two_terms_change_places_and_labels_have_the_color_of_their_role():
+    ax = draw_swap("bi,bij,bj->b", 1)
+    arrows = [t for t in ax.texts if isinstance(t, Annotation)]
+    starts = [arrow.xyann[0] for arrow in arrows]
+    ends = [arrow.xy[0] for arrow in arrows]
+    assert ends == [starts[0], starts[3], starts[2], starts[1]]
+    tiles = [(t.get_text(), t.get_bbox_patch()) for t in ax.texts if t.get_bbox_patch()]
+    colors = {label: to_hex(box.get_facecolor()).upper() for label, box in tiles if label in "bij"}
+    assert colors == {"b": COLORS["batch"], "i": COLORS["contracting"], "j": COLORS["contracting"]}
+
+
+def test_a_plan_grows_down_to_the_output():
+    ax = draw_plan("ij,jk,kl,lm->im", *[(4, 4)] * 4, optimize=[(0, 1), (1, 2), (0, 1)])
+    boxes = [t for t in ax.texts if t.get_family() == ["monospace"]]
+    places = [t.get_position() for t in boxes]  # operands, then results
+    assert [y for _, y in places] == [0, 0, 0, 0, -1, -2, -3]
+    assert places[4][0] == (places[0][0] + places[1][0]) / 2
+    faces = [to_hex(t.get_bbox_patch().get_facecolor()) for t in boxes]
+    assert faces[:-1] == [faces[0]] * 6 and faces[-1] != faces[0]
 
 
 def test_a_plan_is_drawn_with_every_step():

@@ -46,9 +46,13 @@ def test_nothing_is_said_of_native_where_it_does_as_well():
     first, second = teg.explain("ij,jk->ik", (2, 3), (3, 4)).gradients
     assert first.native == ()
     assert second.native == ("permutes 'jk' (96 B)",)  # it computes kj, the cotangent first
-    assert all(
-        g.native == () for g in teg.explain("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)).gradients
-    )
+    for equation, *shapes in (
+        ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
+        ("ij,jk->ik", (2, 1), (1, 1)),  # of one element, `jk` is permuted for nothing
+        ("jb,kj->b", (4, 3), (5, 4)),  # k is summed out of one operand
+        ("ii,ji->ij", (3, 3), (4, 3)),  # a diagonal
+    ):
+        assert not any(g.native for g in teg.explain(equation, *shapes).gradients), equation
 
 
 @pytest.mark.parametrize(
@@ -73,8 +77,29 @@ def test_three_operands_share_intermediates():
     e = teg.explain("bqd,bkd,bkv->bqv", *[(8, 1024, 64)] * 3)
     assert e.path == ((1, 2), (0, 1))
     assert e.largest_intermediate_bytes == 4 * 8 * 64 * 64
-    assert [len(g.work) for g in e.gradients] == [1, 2, 2]
+    assert [[work.equation for work in g.work] for g in e.gradients] == [
+        ["bqv,bdv->bqd"],
+        ["bqd,bqv->bdv", "bdv,bkv->bkd"],
+        ["bqd,bqv->bdv", "bkd,bdv->bkv"],
+    ]
     assert e.flops_backward == 2 * e.flops_forward
+
+
+def test_what_is_permuted():
+    e = teg.explain("bthd,bshd->bhts", *[(4, 64, 8, 32)] * 2)
+    assert [work.permutes for work in e.forward] == [("lhs", "rhs")]
+    assert [g.work[0].permutes for g in e.gradients] == [("rhs", "result"), ("lhs", "result")]
+    assert teg.explain("ij->ji", (64, 64)).forward[0].permutes == ("operand",)
+
+
+def test_roles_and_places():
+    e = teg.explain("aab,bc->bd", (3, 3, 2), (2, 5), sizes={"d": 4})
+    assert [(r.label, r.size, r.role, r.places) for r in e.roles] == [
+        ("a", 3, "summed: one operand only, on a diagonal", ("A",)),
+        ("b", 2, "batch: operands and output", ("A", "B", "Y")),
+        ("c", 5, "summed: one operand only", ("B",)),
+        ("d", 4, "broadcast: new in the output", ("Y",)),
+    ]
 
 
 def test_a_size_that_broadcasts_is_out_of_the_gradients_equation():
@@ -193,7 +218,10 @@ def test_einsum_path_is_numpys():
     arrays = [np.ones(shape) for shape in shapes]
     assert np.einsum("ij,jk,kl->il", *arrays, optimize=path).shape == (2, 700)
     assert "As one sum:            11.3 MFLOP" in report  # 2 * 900 * 3 * 700 * 3 operands
-    assert "ij,jk->ik" in report and "contracting j" in report
+    assert "     0  0, 1          ij,jk->ik " in report
+    assert report.endswith(
+        "     1  2, step 0     kl,ik->il                         contracting k, free l, free i"
+    )
     assert teg.einsum_path("ij,jk,kl->il", *arrays)[0] == path
     assert teg.einsum_path("ij,jk,kl->il", *arrays, optimize=[(1, 2), (0, 1)])[0][1:] == [
         (1, 2),
