@@ -131,6 +131,16 @@ def test_dtypes_in_every_form(dtype):
     assert "1.6 kB (float64)" in report
 
 
+def test_figures_are_for_the_hints():
+    shapes, hints = [(2, 300), (None, 300), (None, 300)], {"i": 7, "l": 5}
+    hinted = teg.explain("ij,kj,lj->ikl", *shapes, size_hints=hints)
+    assert hinted.roles[0].size == 2 and hinted.size_hints == (("l", 5),)
+    assert "figures take 5 for l, 1024 for any other." in str(hinted)
+    assert hinted.forward[-1].result_bytes == 4 * 2 * 1024 * 5
+    _, report = teg.einsum_path("ij,kj,lj->ikl", *shapes, size_hints=hints)
+    assert f"As one sum:            {3 * 2 * 300 * 1024 * 5 / 1e6:.1f} MFLOP" in report
+
+
 def test_hints_choose_the_path_and_are_checked():
     shapes = [(None, None)] * 3
     narrow, other = (

@@ -35,7 +35,11 @@ def _call(found: Findings) -> Iterator[str]:
     differs = found.expanded != "".join(found.equation.split())
     yield from _wrapped(found.dtype + f"; that is, {found.expanded}" * differs)
     if any(role.size is None for role in found.roles):
-        yield f"    Sizes shown as ? are unknown; figures take {UNKNOWN_SIZE} for each of them."
+        hints = "".join(f"{size} for {label}, " for label, size in found.size_hints)
+        each = "any other" if hints else "each of them"
+        yield from _wrapped(
+            f"Sizes shown as ? are unknown; figures take {hints}{UNKNOWN_SIZE} for {each}."
+        )
 
 
 def _labels(found: Findings) -> Iterator[str]:

@@ -15,6 +15,7 @@ from tf_einsum_grad.explaining.arguments import (
     DTypeLike,
     ShapeLike,
     bind_and_plan,
+    likely_sizes,
     read_dtype,
     read_shape,
 )
@@ -94,8 +95,9 @@ def explain(
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
     name = read_dtype(equation, dtype, shapes)
     binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints)
-    bound = dict(binding.sizes)
-    forward = tuple(_work(step.equation, step.contraction, bound) for step in plan.steps)
+    bound, likely = dict(binding.sizes), likely_sizes(binding.sizes, size_hints)
+    hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)
+    forward = tuple(_work(step.equation, step.contraction) for step in plan.steps)
     largest = plan.largest_intermediate * itemsize(name)
     return Explanation(
         equation=equation,
@@ -106,11 +108,12 @@ def explain(
         roles=_roles(binding.equation, bound),
         path=plan.path,
         forward=forward,
-        gradients=tuple(_gradient(k, parsed, binding, plan, name) for k in range(len(known))),
+        gradients=tuple(_gradient(k, parsed, binding, plan, likely) for k in range(len(known))),
         flops_forward=plan.flops,
         flops_backward=_flops_backward(plan),
         largest_intermediate_bytes=max(largest, *(work.scratch_bytes for work in forward)),
         communication=communication(binding.equation, bound, name, mesh) if mesh else (),
+        size_hints=hints,
     )
 
 
@@ -131,15 +134,16 @@ def _roles(equation: Equation, sizes: Mapping[str, Size]) -> tuple[LabelRole, ..
     return tuple(roles)
 
 
-def _work(equation: Equation, contraction: Contraction, sizes: Mapping[str, Size]) -> Work:
+def _work(equation: Equation, contraction: Contraction) -> Work:
     lowering, cost = lower(contraction), cost_of(contraction)
+    result = num_elements(contraction.equation.output, contraction.likely_sizes)
     return Work(
         equation=str(equation),
         kernel=lowering.kernel,
         permutes=_permutes(lowering),
         flops=cost.flops,
         bytes_moved=cost.bytes_moved,
-        result_bytes=num_elements(equation.output, sizes) * itemsize(contraction.dtype),
+        result_bytes=result * itemsize(contraction.dtype),
         scratch_bytes=cost.scratch_bytes,
     )
 
@@ -150,10 +154,12 @@ def _permutes(lowering: Lowering) -> tuple[str, ...]:
     return tuple(name for name, part in parts if any(isinstance(i, Permute) for i in part))
 
 
-def _gradient(k: int, parsed: Equation, binding: Binding, plan: Plan, dtype: str) -> Gradient:
-    sizes, equation = dict(binding.sizes), binding.equation
+def _gradient(
+    k: int, parsed: Equation, binding: Binding, plan: Plan, sizes: Mapping[str, Size]
+) -> Gradient:
+    equation, dtype = binding.equation, plan.steps[0].contraction.dtype
     works = tuple(
-        _work(step.equation.transpose(i), step.contraction.transpose(i), sizes)
+        _work(step.equation.transpose(i), step.contraction.transpose(i))
         for step, i in _backward_route(plan, k)
     )
     ellipsis = "".join(label for label in equation.labels if label not in parsed.labels)

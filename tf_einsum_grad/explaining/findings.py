@@ -80,6 +80,7 @@ class Findings:
         flops_backward: those of all gradients.
         largest_intermediate_bytes: of the largest tensor made on the way to the result.
         communication: what each pass sends, where labels are sharded.
+        size_hints: what figures take for labels of unknown size, where the caller said so.
     """
 
     equation: str
@@ -95,3 +96,4 @@ class Findings:
     flops_backward: int
     largest_intermediate_bytes: int
     communication: tuple[Communication, ...]
+    size_hints: tuple[tuple[str, int], ...] = ()
