@@ -59,7 +59,8 @@ def einsum(
             return result
     text, operands = read_call(equation, operands)
     if any(type(x).__name__ == "KerasTensor" for x in operands):
-        return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
+        symbolic: tf.Tensor = _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
+        return symbolic
     return run_call(text, operands, optimize, sizes, size_hints, name)
 
 

@@ -13,9 +13,11 @@ from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.kernels import Dim
 from tf_einsum_grad.execution.operands import check_dtypes, convert_operands, eager_signature
 from tf_einsum_grad.execution.runtime_checks import align, give_ranks, split_ellipsis
 from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
+from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
@@ -56,7 +58,7 @@ def run_call(
     """
     if tf.executing_eagerly():
         return _einsum(text, operands, optimize, sizes, size_hints, "eager")
-    target = "xla" if private.in_xla_context() else "graph"
+    target: Target = "xla" if private.in_xla_context() else "graph"
     with tf.name_scope(name or "einsum"):
         return _einsum(text, operands, optimize, sizes, size_hints, target)
 
@@ -67,26 +69,15 @@ def _einsum(
     optimize: Optimize,
     sizes: Mapping[str, Any] | None,
     size_hints: Mapping[str, int] | None,
-    target: str,
+    target: Target,
 ) -> tf.Tensor:
     parsed = parse_call(text, len(operands))
     tensors = convert_operands(text, operands)
-    shapes = tuple(map(private.shape_tuple, tensors))
-    merged, ellipsis_dims = None, None
-    if None in shapes:
-        merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
-        shapes = tuple(map(private.shape_tuple, tensors))
+    merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
+    shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now
     given, given_tensors = _read_sizes(text, "sizes", sizes)
     hints, _ = _read_sizes(text, "size_hints", size_hints)
-    call = (
-        text,
-        merged,
-        shapes,
-        tensors[0].dtype.name,
-        given,
-        hints,
-        target,
-    )
+    call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
     key = hashable_optimize(optimize)
     prepared = _prepare(*call, optimize) if key is None else _prepare_cached(*call, key)
     result = _run(text, prepared, tensors, given_tensors)
@@ -146,7 +137,7 @@ def _prepare(
     dtype: str,
     given: tuple[tuple[str, Any], ...],
     hints: tuple[tuple[str, int], ...],
-    target: str,
+    target: Target,
     optimize: Optimize,
 ) -> _Prepared:
     """Decides everything about a call that follows from its shapes and dtype."""
@@ -194,7 +185,7 @@ def _graph_rules(
     prepared: _Prepared, values: Sequence[tf.Tensor], given: Mapping[str, tf.Tensor]
 ) -> list[Rule]:
     """The rule for each step; unknown sizes are read off the operands."""
-    sizes: dict[str, Any] = dict(given)
+    sizes: dict[str, Dim] = dict(given)
     sizes |= {label: s for label, s in prepared.binding.sizes if s is not None}
     for x, subscripts in zip(values, prepared.binding.equation.inputs, strict=True):
         shape = None

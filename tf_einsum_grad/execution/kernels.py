@@ -18,26 +18,30 @@ import tensorflow as tf
 from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.instructions import (
     Broadcast,
+    Combine,
     Diagonal,
     EmbedDiagonal,
-    Instruction,
+    EmbedKernel,
     MatMul,
     Multiply,
     NativeEinsum,
     Permute,
     Reshape,
     Sum,
+    Transform,
 )
 
-__all__ = ["Sizes", "assemble"]
+__all__ = ["Dim", "Sizes", "assemble"]
 
-Sizes = Mapping[str, Any]  # label -> int or scalar int32 tensor
+Dim = int | tf.Tensor  # a tensor of a graph: scalar, int32
+Sizes = Mapping[str, Dim]
 Unary = Callable[[tf.Tensor], tf.Tensor]
+Kernel = Callable[..., tf.Tensor]
 
-_ops = tf.raw_ops
+_ops: Any = tf.raw_ops  # generated, and without types
 
 
-def assemble(lowering: Lowering, sizes: Sizes) -> Callable[..., tf.Tensor]:
+def assemble(lowering: Lowering, sizes: Sizes) -> Kernel:
     """A function of one or two tensors that follows a recipe.
 
     Args:
@@ -70,10 +74,10 @@ def _chain(functions: Sequence[Unary]) -> Unary:
 def _pairwise(
     lhs: Sequence[Unary],
     rhs: Sequence[Unary],
-    combine: Callable[..., tf.Tensor],
+    combine: Kernel,
     swap: bool,
     finish: Sequence[Unary],
-) -> Callable[..., tf.Tensor]:
+) -> Kernel:
     def run(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         for function in lhs:
             a = function(a)
@@ -87,17 +91,18 @@ def _pairwise(
     return run if lhs or rhs or finish or swap else combine
 
 
-def _cast_around(run: Callable[..., tf.Tensor], compute: str) -> Callable[..., tf.Tensor]:
+def _cast_around(run: Kernel, compute: str) -> Kernel:
     compute_dtype = tf.as_dtype(compute)
 
     def cast_run(*operands: tf.Tensor) -> tf.Tensor:
         wide = [_ops.Cast(x=x, DstT=compute_dtype) for x in operands]
-        return _ops.Cast(x=run(*wide), DstT=operands[0].dtype)
+        narrow: tf.Tensor = _ops.Cast(x=run(*wide), DstT=operands[0].dtype)
+        return narrow
 
     return cast_run
 
 
-def product(factors: Sequence[Any]) -> Any:
+def product(factors: Sequence[Dim]) -> Dim:
     """The product of sizes; an integer if all are."""
     known = math.prod(f for f in factors if isinstance(f, int))
     unknown = [f for f in factors if not isinstance(f, int)]
@@ -107,11 +112,11 @@ def product(factors: Sequence[Any]) -> Any:
     return rest if known == 1 else rest * known
 
 
-def _dims(groups: Sequence[str], sizes: Sizes) -> list[Any]:
+def _dims(groups: Sequence[str], sizes: Sizes) -> list[Dim]:
     return [product([sizes[label] for label in group]) for group in groups]
 
 
-def _vector(numbers: Sequence[Any]) -> Any:
+def _vector(numbers: Sequence[Dim]) -> tf.Tensor | list[Dim]:
     """Shapes, axes and the like: made once in eager mode, constants of the graph in graphs."""
     if tf.executing_eagerly():
         return _eager_vector(tuple(numbers))
@@ -127,7 +132,7 @@ def _eager_vector(numbers: tuple[int, ...]) -> tf.Tensor:
         return tf.constant(numbers, dtype)
 
 
-def _shape(dims: Sequence[Any]) -> Any:
+def _shape(dims: Sequence[Dim]) -> tf.Tensor | list[Dim]:
     """A shape; a single unknown dimension is left to TensorFlow where that is unambiguous."""
     unknown = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int)]
     if len(unknown) == 1 and all(dims[axis] for axis in range(len(dims)) if axis not in unknown):
@@ -163,10 +168,10 @@ class _Rows:
     Merged so, they have fewer dimensions than the 6 to 8 that kernels take.
     """
 
-    before: Any
-    n: Any
-    between: Any
-    after: Any
+    before: Dim
+    n: Dim
+    between: Dim
+    after: Dim
 
     @classmethod
     def of(cls, instruction: Diagonal | EmbedDiagonal, sizes: Sizes) -> _Rows:
@@ -176,11 +181,11 @@ class _Rows:
         return cls(*map(product, parts))
 
     @property
-    def n_small(self) -> Any:
+    def n_small(self) -> Dim:
         return product([self.before, self.n, self.between])
 
     @property
-    def n_large(self) -> Any:
+    def n_large(self) -> Dim:
         return product([self.before, self.n, self.between, self.n])
 
     def find(self) -> tf.Tensor:
@@ -189,7 +194,8 @@ class _Rows:
         dtype = tf.int64 if many else tf.int32
         rows = tf.range(self.n_small, dtype=dtype)
         n, between = (tf.cast(size, dtype) for size in (self.n, self.between))
-        return rows * n + rows // between % n
+        found: tf.Tensor = rows * n + rows // between % n  # type: ignore[operator]
+        return found
 
 
 def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
@@ -206,10 +212,10 @@ def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
     flat = _shape([rows.n_large, rows.after])
 
     def run(x: tf.Tensor) -> tf.Tensor:
-        found = _ops.GatherV2(
-            params=_ops.Reshape(tensor=x, shape=flat), indices=rows.find(), axis=0
-        )
-        return _ops.Reshape(tensor=found, shape=shape)
+        params = _ops.Reshape(tensor=x, shape=flat)
+        found = _ops.GatherV2(params=params, indices=rows.find(), axis=0)
+        shaped: tf.Tensor = _ops.Reshape(tensor=found, shape=shape)
+        return shaped
 
     return run
 
@@ -220,21 +226,22 @@ def _embed_diagonal(instruction: EmbedDiagonal, sizes: Sizes) -> Unary:
     return _EMBED[instruction.kernel](rows, dims)
 
 
-def _embed_by_diag(rows: _Rows, dims: list[Any]) -> Unary:
+def _embed_by_diag(rows: _Rows, dims: list[Dim]) -> Unary:
     return lambda x: _ops.MatrixDiag(diagonal=x)
 
 
-def _embed_by_set_diag(rows: _Rows, dims: list[Any]) -> Unary:
+def _embed_by_set_diag(rows: _Rows, dims: list[Dim]) -> Unary:
     shape = _vector(dims)
 
     def run(x: tf.Tensor) -> tf.Tensor:
         zeros = _ops.Fill(dims=shape, value=tf.zeros([], x.dtype))
-        return _ops.MatrixSetDiag(input=zeros, diagonal=x)
+        embedded: tf.Tensor = _ops.MatrixSetDiag(input=zeros, diagonal=x)
+        return embedded
 
     return run
 
 
-def _embed_by_segment_sum(rows: _Rows, dims: list[Any]) -> Unary:
+def _embed_by_segment_sum(rows: _Rows, dims: list[Dim]) -> Unary:
     shape, flat = _shape(dims), _shape([rows.n_small, rows.after])
     return lambda x: _ops.Reshape(
         tensor=_ops.UnsortedSegmentSum(
@@ -246,20 +253,21 @@ def _embed_by_segment_sum(rows: _Rows, dims: list[Any]) -> Unary:
     )
 
 
-def _embed_by_select(rows: _Rows, dims: list[Any]) -> Unary:
+def _embed_by_select(rows: _Rows, dims: list[Dim]) -> Unary:
     shape, column = _shape(dims), _shape([rows.before, rows.n, rows.between, 1, rows.after])
 
     def run(x: tf.Tensor) -> tf.Tensor:
         index = tf.range(rows.n)
         equal = tf.equal(index[:, tf.newaxis, tf.newaxis, tf.newaxis], index[:, tf.newaxis])
         values = _ops.Reshape(tensor=x, shape=column)
-        zero = tf.zeros([], x.dtype)
-        return _ops.Reshape(tensor=_ops.SelectV2(condition=equal, t=values, e=zero), shape=shape)
+        selected = _ops.SelectV2(condition=equal, t=values, e=tf.zeros([], x.dtype))
+        shaped: tf.Tensor = _ops.Reshape(tensor=selected, shape=shape)
+        return shaped
 
     return run
 
 
-_EMBED: dict[str, Callable[[_Rows, list[Any]], Unary]] = {
+_EMBED: dict[EmbedKernel, Callable[[_Rows, list[Dim]], Unary]] = {
     "set_diag": _embed_by_set_diag,
     "diag": _embed_by_diag,
     "segment_sum": _embed_by_segment_sum,
@@ -267,7 +275,7 @@ _EMBED: dict[str, Callable[[_Rows, list[Any]], Unary]] = {
 }
 
 
-def _matmul(instruction: MatMul) -> Callable[..., tf.Tensor]:
+def _matmul(instruction: MatMul) -> Kernel:
     flip_a, flip_b = instruction.transpose_a, instruction.transpose_b
     if not instruction.batched:
         return lambda a, b: _ops.MatMul(a=a, b=b, transpose_a=flip_a, transpose_b=flip_b)
@@ -277,21 +285,22 @@ def _matmul(instruction: MatMul) -> Callable[..., tf.Tensor]:
         if a.dtype.is_complex:
             a = tf.math.conj(a) if flip_a else a
             b = tf.math.conj(b) if flip_b else b
-        return _ops.BatchMatMulV2(x=a, y=b, adj_x=flip_a, adj_y=flip_b)
+        matrices: tf.Tensor = _ops.BatchMatMulV2(x=a, y=b, adj_x=flip_a, adj_y=flip_b)
+        return matrices
 
     return run
 
 
-def _multiply(instruction: Multiply) -> Callable[..., tf.Tensor]:
+def _multiply(instruction: Multiply) -> Kernel:
     return lambda a, b: _ops.Mul(x=a, y=b)
 
 
-def _native_einsum(instruction: NativeEinsum) -> Callable[..., tf.Tensor]:
+def _native_einsum(instruction: NativeEinsum) -> Kernel:
     equation = instruction.equation
     return lambda a, b: _ops.Einsum(inputs=[a, b], equation=equation)
 
 
-_ASSEMBLE: dict[type[Instruction], Callable[..., Unary]] = {
+_ASSEMBLE: dict[type[Transform], Callable[..., Unary]] = {
     Permute: _permute,
     Reshape: _reshape,
     Broadcast: _broadcast,
@@ -299,7 +308,7 @@ _ASSEMBLE: dict[type[Instruction], Callable[..., Unary]] = {
     Diagonal: _diagonal,
     EmbedDiagonal: _embed_diagonal,
 }
-_COMBINE: dict[type[Instruction], Callable[..., Callable[..., tf.Tensor]]] = {
+_COMBINE: dict[type[Combine], Callable[..., Kernel]] = {
     MatMul: _matmul,
     Multiply: _multiply,
     NativeEinsum: _native_einsum,

@@ -50,9 +50,9 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
         tensors = list(operands)
     else:
         operands = [_convert_tensor_like(equation, k, x) for k, x in enumerate(operands)]
-        typed = [x for x in operands if isinstance(x, tf.Tensor)]
-        arrays = [x for x in operands if isinstance(x, np.ndarray)]
-        dtype = next((tf.as_dtype(x.dtype) for x in (*typed, *arrays)), None)
+        typed = [x.dtype for x in operands if isinstance(x, tf.Tensor)]
+        arrays = [x.dtype for x in operands if isinstance(x, np.ndarray)]
+        dtype = next(map(tf.as_dtype, [*typed, *arrays]), None)
         tensors = [_convert(equation, k, x, dtype, bool(typed)) for k, x in enumerate(operands)]
         if dtype is None:
             widest = max((x.dtype for x in tensors), key=_width)
@@ -92,7 +92,8 @@ def eager_signature(
             return None
     if not tf.executing_eagerly():
         return None
-    return tuple([private.shape_tuple(x) for x in operands]), tuple([x.dtype for x in operands])
+    shapes: list[Any] = [private.shape_tuple(x) for x in operands]  # an eager tensor has a rank
+    return tuple(shapes), tuple([x.dtype for x in operands])
 
 
 _EAGER_TENSOR = type(tf.constant(0))
@@ -122,7 +123,7 @@ def _convert(
     if isinstance(x, tf.Tensor):
         return x
     weak = isinstance(x, int | float | complex | list | tuple)
-    if beside_tensor and isinstance(x, np.ndarray):
+    if beside_tensor and dtype is not None and isinstance(x, np.ndarray):
         weak = np.can_cast(x.dtype, dtype.as_numpy_dtype, "same_kind")
     try:
         return tf.convert_to_tensor(x, dtype=dtype if weak else None)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -38,7 +39,9 @@ except ImportError:
     HAS_RECORD = False
 
 try:
-    from tensorflow.python.ops import control_flow_util as _control_flow_util
+    from tensorflow.python.ops import (
+        control_flow_util as _control_flow_util,
+    )
 
     _HAS_XLA_CONTEXT = hasattr(_control_flow_util, "GraphOrParentsInXlaContext")
 except ImportError:
@@ -46,7 +49,9 @@ except ImportError:
 
 
 try:
-    from tensorflow.python.autograph.impl.api import autograph_artifact as _mark_unconverted
+    from tensorflow.python.autograph.impl.api import (
+        autograph_artifact as _mark_unconverted,
+    )
 except ImportError:
     _mark_unconverted = tf.autograph.experimental.do_not_convert
 
@@ -67,13 +72,16 @@ def needs_gradient(x: tf.Tensor) -> bool:
     return bool(_record.pywrap_tfe.TFE_Py_TapeSetPossibleGradientTypes([x]))
 
 
-def stopped() -> Any:
+def stopped() -> AbstractContextManager[None]:
     """A context in which nothing is recorded."""
-    return _record.stop_recording()
+    context: AbstractContextManager[None] = _record.stop_recording()
+    return context
 
 
 def record(
-    result: tf.Tensor, operands: Sequence[tf.Tensor], vjp: Callable[[tf.Tensor], list[Any]]
+    result: tf.Tensor,
+    operands: Sequence[tf.Tensor],
+    vjp: Callable[[tf.Tensor], list[tf.Tensor | None]],
 ) -> None:
     """Tells tapes and accumulators how `result` came from `operands`."""
     _record.record_operation("TfEinsumGrad", [result], list(operands), vjp)

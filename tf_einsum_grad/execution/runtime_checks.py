@@ -9,12 +9,17 @@ cannot compile for unequal sizes and whose names say which label it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, fresh_labels
 from tf_einsum_grad.algebra.sizes import Binding, Check
+from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.kernels import Dim
+
+Guard = tf.Tensor | tf.Operation
+# The dimensions before an ellipsis, of it, and after it; vectors.
+Split = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 __all__ = ["align", "give_ranks", "split_ellipsis"]
 
@@ -26,12 +31,12 @@ def align(text: str, binding: Binding, operands: Sequence[tf.Tensor]) -> list[tf
     broadcast passes its input on without a copy.
     """
     shapes = [tf.shape(x) for x in operands]
-    dims: list[list[Any]] = [
+    dims: list[list[Dim]] = [
         [shape[axis] if size is None else size for axis, size in enumerate(x.shape.as_list())]
         for x, shape in zip(operands, shapes, strict=True)
     ]
     targets = [list(row) for row in dims]
-    guards: list[list[tf.Operation]] = [[] for _ in operands]
+    guards: list[list[Guard]] = [[] for _ in operands]
     for check in binding.checks:
         _align_label(text, check, dims, targets, guards)
     aligned = []
@@ -50,18 +55,18 @@ def align(text: str, binding: Binding, operands: Sequence[tf.Tensor]) -> list[tf
 def _align_label(
     text: str,
     check: Check,
-    dims: list[list[Any]],
-    targets: list[list[Any]],
-    guards: list[list[tf.Operation]],
+    dims: list[list[Dim]],
+    targets: list[list[Dim]],
+    guards: list[list[Guard]],
 ) -> None:
     places: dict[int, list[int]] = {}
     for occurrence in check.occurrences:
         places.setdefault(occurrence.operand, []).append(occurrence.axis)
-    size: Any = check.size
-    for k, axes in places.items():
-        own = dims[k][axes[0]]
-        if check.size is None:
-            size = own if size is None else tf.where(tf.equal(size, 1), own, size)
+    first, *others = [dims[k][axes[0]] for k, axes in places.items()]
+    size = first if check.size is None else check.size
+    if check.size is None:
+        for own in others:
+            size = tf.where(tf.equal(size, 1), own, size)
     for k, axes in places.items():
         own = dims[k][axes[0]]
         for axis in axes[1:]:
@@ -73,12 +78,12 @@ def _align_label(
                     targets[k][axis] = size
 
 
-def _differ(a: Any, b: Any) -> bool:
+def _differ(a: Dim, b: Dim) -> bool:
     """Whether two sizes may differ: integers by value, tensors by identity."""
     return a != b if isinstance(a, int) and isinstance(b, int) else a is not b
 
 
-def _require(text: str, label: str, k: int, got: Any, size: Any, equal: bool) -> list[Any]:
+def _require(text: str, label: str, k: int, got: Dim, size: Dim, equal: bool) -> list[Guard]:
     """Ops that fail unless `got` is `size`, or 1 where it may broadcast."""
     if isinstance(got, int) and isinstance(size, int):
         return []  # compared when the equation was bound
@@ -113,6 +118,8 @@ def give_ranks(
         The equation with a label in the place of `...` or None where nothing was flattened, the
         operands, and the dimensions that were, as an int32 vector for `split_ellipsis`.
     """
+    if all(private.shape_tuple(x) is not None for x in operands):
+        return None, list(operands), None
     ranked = [
         _ensure_rank(x, len(subscripts), k)
         if x.shape.rank is None and ELLIPSIS not in subscripts
@@ -149,7 +156,11 @@ def _merge_ellipses(
 
 
 def _flatten_ellipsis(
-    x: tf.Tensor, part: tuple[Any, Any, Any], dims: tf.Tensor, broadcast: bool, subscripts: str
+    x: tf.Tensor,
+    part: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    dims: tf.Tensor,
+    broadcast: bool,
+    subscripts: str,
 ) -> tf.Tensor:
     """Broadcasts the dimensions of an ellipsis to `dims`, and makes one dimension of them."""
     before, middle, after = part
@@ -179,7 +190,7 @@ def split_ellipsis(result: tf.Tensor, output: str, dims: tf.Tensor) -> tf.Tensor
     return tf.reshape(result, tf.concat([shape[:axis], dims, shape[axis + 1 :]], 0))
 
 
-def _split(x: tf.Tensor, subscripts: str) -> tuple[Any, Any, Any] | None:
+def _split(x: tf.Tensor, subscripts: str) -> Split | None:
     """The shape of an operand before, of and after its ellipsis; None for one without."""
     if ELLIPSIS not in subscripts:
         return None

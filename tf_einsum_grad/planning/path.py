@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import opt_einsum
@@ -24,7 +24,10 @@ __all__ = [
 ]
 
 Path = tuple[tuple[int, ...], ...]
-Optimize = Any  # bool | str | tuple[str, int] | path | opt_einsum-style optimiser
+# opt_einsum's: of inputs, output, sizes and a memory limit.
+Optimizer = Callable[..., Sequence[Sequence[SupportsIndex]]]
+# NumPy's: whether, a name, a name and a memory limit, a path, or what `einsum_path` returns.
+Optimize = bool | str | Sequence[Any] | Optimizer | None
 
 
 def hashable_optimize(optimize: Optimize) -> Optimize:
@@ -43,10 +46,8 @@ def hashable_optimize(optimize: Optimize) -> Optimize:
             f"or an opt_einsum optimiser, got {optimize!r}"
         )
     if optimize[0] == "einsum_path":
-        optimize = optimize[1:]
-    elif isinstance(optimize[0], str):
-        return tuple(optimize)
-    return _read_path(optimize)
+        return _read_path(optimize[1:])
+    return tuple(optimize) if isinstance(optimize[0], str) else _read_path(optimize)
 
 
 def check_optimize(optimize: Optimize) -> None:
@@ -60,7 +61,7 @@ def check_optimize(optimize: Optimize) -> None:
         _optimizer(key)
 
 
-def _read_path(path: Any) -> Path:
+def _read_path(path: Iterable[Any]) -> Path:
     try:
         return tuple(tuple(_position(position) for position in step) for step in path)
     except TypeError as error:
@@ -165,7 +166,7 @@ def _left_to_right(n: int) -> Path:
     return ((0,),) if n == 1 else ((0, 1), *((0, n - k - 1) for k in range(1, n - 1)))
 
 
-def _optimizer(optimize: Optimize) -> tuple[Callable[..., Any], int | None]:
+def _optimizer(optimize: Optimize) -> tuple[Optimizer, float | None]:
     """An optimiser and its memory limit, from a name, a name with a limit, or the optimiser."""
     if callable(optimize):
         return optimize, None
