@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.numeric import Array, inner, wide
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, VariantName, brief
+from tf_einsum_grad.gradcheck.replay import Concrete
 from tf_einsum_grad.gradcheck.state import StateGuard
 
-Gradients = list[tf.Tensor | tf.IndexedSlices | None]
+Gradients = Sequence[tf.Tensor | tf.IndexedSlices | None]
 
 
 class BackwardError(RuntimeError):
@@ -42,10 +43,15 @@ class Backward:
     defects: dict[int, str] = field(default_factory=dict)
     eps: float = 0.0
 
+    def terms(self, leaf: int, u: Array) -> Array | None:
+        """Returns g * u, of the leaf's shape: what the directional derivative sums."""
+        g = self.gradients[leaf]
+        return None if g is None else g * u
+
     def norm(self, leaf: int, u: Array) -> float:
         """Returns ||g * u||, which tolerances are relative to; it does not grow with zeros."""
-        g = self.gradients[leaf]
-        return 0.0 if g is None else float(np.linalg.norm(np.ravel(g * u)))
+        terms = self.terms(leaf, u)
+        return 0.0 if terms is None else float(np.linalg.norm(np.ravel(terms)))
 
     def directional(self, leaf: int, u: Array) -> float:
         """Returns Re <g, u>; 0 for a gradient that is None."""
@@ -54,18 +60,13 @@ class Backward:
 
     def connected(self, leaf: int, u: Array) -> bool:
         """Whether there is a gradient at all."""
-        return self.gradients[leaf] is not None
+        return self.terms(leaf, u) is not None
 
-    def finite(self, leaf: int, u: Array) -> bool:
-        """Whether the gradient is free of NaN and infinity."""
-        g = self.gradients[leaf]
-        return g is None or bool(np.isfinite(g).all())
-
-    def describe_nonfinite(self, leaf: int) -> str:
-        """Says how many entries are not finite, and where the first is."""
+    def nonfinite(self, leaf: int, u: Array) -> str:
+        """Says how many entries are not finite, and where the first is; "" if all are."""
         g = self.gradients[leaf]
         if g is None or np.isfinite(g).all():
-            return "the derivative is NaN or infinite"
+            return ""
         bad = np.argwhere(~np.isfinite(g))
         first = ", ".join(map(str, bad[0].tolist()))
         return f"{len(bad)} of {np.size(g)} entries are NaN or infinite, the first at [{first}]"
@@ -97,7 +98,7 @@ def traced_once(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any
     Unlike a tf.function itself, it does not add to what TensorFlow warns of as frequent tracing.
     """
     polymorphic = tf.function(function, autograph=False, jit_compile=True if xla else None)
-    concrete: list[tf.types.experimental.ConcreteFunction] = []
+    concrete: list[Concrete] = []
 
     def run(*args: Any) -> Any:
         if not concrete:
@@ -170,7 +171,7 @@ class ForwardMode(Backward):
     """Jacobian-vector products instead of gradients, computed when a direction asks for one."""
 
     def __init__(self, variant: Variant, args: list[tf.Tensor], cotangents: list[Array]) -> None:
-        super().__init__([], [])
+        super().__init__([], [None] * len(variant.problem.leaves))
         self.variant, self.args, self.cotangents = variant, args, cotangents
         self.values = [wide(s) for s in variant.problem.sources(args)]
         variant.guard.reset()
@@ -178,31 +179,19 @@ class ForwardMode(Backward):
         self.outputs = [wide(y) for y in variant.problem.call(args)]
         self._products: dict[tuple[int, bytes], Array | None] = {}
 
-    def norm(self, leaf: int, u: Array) -> float:
-        """Returns ||v * (J u)||, the same scale from the other side."""
-        product = self._product(leaf, u)
-        return 0.0 if product is None else float(np.linalg.norm(product))
-
     def directional(self, leaf: int, u: Array) -> float:
         """Returns Re <v, J u>."""
-        product = self._product(leaf, u)
-        return 0.0 if product is None else float(np.sum(product))
+        terms = self.terms(leaf, u)
+        return 0.0 if terms is None else float(np.sum(terms))
 
-    def connected(self, leaf: int, u: Array) -> bool:
-        """Whether any output has a tangent."""
-        return self._product(leaf, u) is not None
+    def nonfinite(self, leaf: int, u: Array) -> str:
+        """Says so; tangents belong to outputs, so there is no element of the leaf to name."""
+        terms = self.terms(leaf, u)
+        finite = terms is None or np.isfinite(terms).all()
+        return "" if finite else "the Jacobian-vector product holds NaN or infinity"
 
-    def finite(self, leaf: int, u: Array) -> bool:
-        """Whether the tangents are free of NaN and infinity."""
-        product = self._product(leaf, u)
-        return product is None or bool(np.isfinite(product).all())
-
-    def describe_nonfinite(self, leaf: int) -> str:
-        """Says so: tangents belong to outputs, so there is no element of the leaf to name."""
-        return "the Jacobian-vector product holds NaN or infinity"
-
-    def _product(self, index: int, u: Array) -> Array | None:
-        """Returns Re(conj(v) J u), one number for each output element."""
+    def terms(self, index: int, u: Array) -> Array | None:
+        """Returns Re(conj(v) J u), the same sum from the other side: a term for each output."""
         key = index, u.tobytes()
         if key not in self._products:
             self._products[key] = self._compute(index, u)

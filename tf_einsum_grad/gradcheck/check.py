@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.diagnose import Diagnosis, diagnose, hints
+from tf_einsum_grad.gradcheck.diagnose import diagnose, hints, leaf_report
 from tf_einsum_grad.gradcheck.inputs import build_problem
 from tf_einsum_grad.gradcheck.problem import (
     Kinks,
-    Leaf,
     Options,
     Problem,
     ReferenceChoice,
@@ -29,7 +29,6 @@ from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
 from tf_einsum_grad.gradcheck.run import Progress, Run
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.status import Status, worst
-from tf_einsum_grad.gradcheck.verdict import Verdict
 
 # Called with (done, total) comparisons; the command line sets it.
 PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)
@@ -99,19 +98,11 @@ def check_gradients(
         True
     """
     several = not isinstance(variants, str) and isinstance(variants, Iterable)
+    names = tuple(dict.fromkeys(variants if several else (variants,)))
     options = Options(
-        order,
-        tuple(dict.fromkeys(variants if several else (variants,))),  # type: ignore[arg-type]
-        reference,
-        n_directions,
-        rtol,
-        atol,
-        kinks,
-        stop_gradient,
-        localize,
-        max_evaluations,
-        seed,
-    )
+        order, names, reference, n_directions, rtol, atol, kinks, stop_gradient, localize,  # type: ignore[arg-type]
+        max_evaluations, seed,
+    )  # fmt: skip
     start = time.perf_counter()
     with StateGuard(seed=seed) as guard:
         guard.reset()  # so that the trace sees the seed, too
@@ -153,7 +144,7 @@ class _Check:
         self.warnings: list[str] = []
         self.hints: list[str] = []
         self.leaves: list[LeafReport] = []
-        self.evaluations = self.passes = 0
+        self.runs: list[Run] = []
         self.reference: str = options.reference
         self.statuses: dict[str, list[Status]] = {name: [] for name in options.variants}
 
@@ -168,27 +159,27 @@ class _Check:
 
     def _one_order(self, problem: Problem, order: int) -> Run:
         run = Run(problem, self.options, self.guard, order, PROGRESS.get())
+        self.runs.append(run)
         oracle = run.oracle
         try:
             findings = run.findings()
-            diagnoses = diagnose(run, findings)
+            reports = diagnose(run, findings)
             symmetry = run.symmetry() if order == 2 else {}
         finally:
             oracle.close()
-        self.evaluations += oracle.evaluations
-        self.passes += run.passes
         if order == 1 or oracle.used != {"promote"}:
             self.reference = "+".join(sorted(oracle.used)) or self.options.reference
         self.warnings += [w for w in oracle.warnings if w not in self.warnings]
-        self.leaves += [_diagnosed(problem.leaves[d.finding.leaf], d, order) for d in diagnoses]
+        self.leaves += reports
         for finding in findings:
             self.statuses[finding.variant].append(finding.verdict.status)
         for name, verdict in symmetry.items():
             self.statuses[name].append(verdict.status)
             if not verdict.status.passed:
-                leaf = Leaf("symmetry of the second derivative", (), None)
-                self.leaves.append(_leaf_report(leaf, verdict, name, order))
-        self.hints += hints(problem, diagnoses)
+                found = leaf_report(problem.leaves[0], verdict, name, order)
+                whole = "symmetry of the second derivative"
+                self.leaves.append(replace(found, name=whole, shape=(), dtype=""))
+        self.hints += hints(problem, reports)
         return run
 
     def report(self, name: str, seconds: float) -> GradientReport:
@@ -214,50 +205,13 @@ class _Check:
             variants={name: worst(found) for name, found in self.statuses.items()},
             seed=self.options.seed,
             reference=self.reference,
-            evaluations=self.evaluations,
-            backward_passes=self.passes,
+            evaluations=sum(run.oracle.evaluations for run in self.runs),
+            backward_passes=sum(run.passes for run in self.runs),
             seconds=seconds,
             warnings=tuple(self.warnings),
             hints=tuple(self.hints),
             name=name,
         )
-
-
-def _diagnosed(leaf: Leaf, diagnosis: Diagnosis, order: int) -> LeafReport:
-    elements = diagnosis.elements
-    return _leaf_report(
-        leaf,
-        diagnosis.verdict,
-        diagnosis.finding.variant,
-        order,
-        worst_indices=tuple(e.index for e in elements),
-        worst_values=tuple((e.analytic, e.numeric) for e in elements),
-        ratio=diagnosis.ratio,
-    )
-
-
-def _leaf_report(
-    leaf: Leaf, verdict: Verdict, variant: VariantName, order: int, **found: Any
-) -> LeafReport:
-    error, estimate = verdict.error, verdict.estimate
-    return LeafReport(
-        name=leaf.name,
-        shape=leaf.shape,
-        dtype=leaf.dtype.name if leaf.dtype else "",
-        status=verdict.status,
-        analytic=verdict.analytic,
-        numeric=estimate.value,
-        abs_error=error,
-        rel_error=error / verdict.scale if verdict.scale > 0 else float("nan"),
-        tolerance=verdict.tolerance,
-        fd_error=estimate.error,
-        step=estimate.step,
-        kink=verdict.kink,
-        cause=verdict.cause,
-        variant=variant,
-        order=order,
-        **found,
-    )
 
 
 def _name(fn: Callable[..., Any]) -> str:

@@ -7,15 +7,20 @@ exit code. The command for equations calls it too.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from tf_einsum_grad.gradcheck.numeric import Array
+from tf_einsum_grad.gradcheck.report import GradientReport
+from tf_einsum_grad.text.terminal import progress
+
 if TYPE_CHECKING:
-    from tf_einsum_grad.gradcheck.report import GradientReport
+    import keras
 
 PASSED, FAILED, BAD_USAGE = 0, 1, 2
 _UNKNOWN_SIZE = 2  # for a dimension that a model leaves open
@@ -28,7 +33,7 @@ class UsageError(ValueError):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every kind of check has."""
+    """Adds the options that every kind of check has."""
     parser.add_argument("--order", type=int, choices=(1, 2), default=1)
     parser.add_argument("--variants", nargs="+", default=["eager"], metavar="VARIANT",
                         choices=("eager", "graph", "xla", "forward"))  # fmt: skip
@@ -39,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that only a saved model has."""
+    """Adds the options that only a saved model has."""
     parser.add_argument(
         "--inputs", type=Path, metavar="NPZ",
         help="arrays named as the model's inputs, or in their order; random if not given",
@@ -48,7 +53,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check a saved model; return 0 if it passed, 1 if it failed, 2 for bad usage."""
+    """Checks a saved model; returns 0 if it passed, 1 if it failed, 2 for bad usage."""
     try:
         model = _load(Path(args.model))
         inputs = _inputs(model, args.inputs, args.seed)
@@ -60,33 +65,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_callable_cli(
-    name: str, fn: Any, inputs: Any, args: argparse.Namespace, **options: Any
+    name: str, fn: Callable[..., Any], inputs: Any, args: argparse.Namespace, **options: Any
 ) -> int:
-    """Check `fn`, print the report, write --html and --json, and return the exit code.
+    """Checks `fn`, prints the report, writes --html and --json, and returns the exit code.
 
     Args:
         name: what the report calls it.
         fn, inputs, options: as for `check_gradients`.
         args: parsed options of `add_options`.
     """
-    import dataclasses
-
     from rich.console import Console
 
-    from tf_einsum_grad.gradcheck import check_gradients
+    from tf_einsum_grad.gradcheck.check import PROGRESS, check_gradients
 
     console = Console()
+    options.update(order=args.order, variants=args.variants, n_directions=args.directions)
     try:
-        with _progress(console):
-            report = check_gradients(
-                fn,
-                inputs,
-                order=args.order,
-                variants=args.variants,
-                n_directions=args.directions,
-                seed=args.seed,
-                **options,
-            )
+        with progress(console, unit="comparisons", patience=_PATIENCE) as advance:
+            token = PROGRESS.set(lambda done, total: advance("checking", done, total))
+            try:
+                report = check_gradients(fn, inputs, seed=args.seed, **options)
+            finally:
+                PROGRESS.reset(token)
     except ValueError as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return BAD_USAGE
@@ -101,7 +101,7 @@ def check_callable_cli(
 
 
 def write_files(report: GradientReport, args: argparse.Namespace) -> None:
-    """Write what --html and --json ask for."""
+    """Writes what --html and --json ask for."""
     if args.html:
         head = f"<!doctype html><meta charset='utf-8'><title>{report.name}</title>"
         args.html.write_text(head + report.to_html(), encoding="utf-8")
@@ -109,7 +109,7 @@ def write_files(report: GradientReport, args: argparse.Namespace) -> None:
         args.json.write_text(report.to_json() + "\n", encoding="utf-8")
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> keras.Model:
     import keras
 
     if not path.is_file():
@@ -121,10 +121,9 @@ def _load(path: Path) -> Any:
         raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {first}") from error
 
 
-def _inputs(model: Any, path: Path | None, seed: int) -> Any:
-    """The model's inputs, in its structure, from a file or drawn to fit its input specs."""
+def _inputs(model: keras.Model, path: Path | None, seed: int) -> Any:
+    """Returns the model's inputs, in its structure, from a file or drawn to fit its input specs."""
     import keras
-    import numpy as np
 
     specs = getattr(model, "inputs", None)
     if not specs:
@@ -139,9 +138,7 @@ def _inputs(model: Any, path: Path | None, seed: int) -> Any:
     return keras.tree.pack_sequence_as(structure, arrays)
 
 
-def _random(rng: Any, spec: Any) -> Any:
-    import numpy as np
-
+def _random(rng: np.random.Generator, spec: keras.KerasTensor) -> Array:
     shape = [_UNKNOWN_SIZE if size is None else size for size in spec.shape]
     if spec.dtype == "bool" or "int" in spec.dtype:
         return rng.integers(0, _LARGEST_ID, shape).astype(spec.dtype)
@@ -152,9 +149,7 @@ def _random(rng: Any, spec: Any) -> Any:
     return np.asarray(array.astype(dtype))
 
 
-def _read(path: Path, specs: list[Any]) -> list[Any]:
-    import numpy as np
-
+def _read(path: Path, specs: Sequence[keras.KerasTensor]) -> list[Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -178,28 +173,3 @@ def _read(path: Path, specs: list[Any]) -> list[Any]:
     return [
         a.astype(s.dtype) if "float" in s.dtype else a for a, s in zip(chosen, specs, strict=True)
     ]
-
-
-@contextmanager
-def _progress(console: Any) -> Iterator[None]:
-    """Show a progress bar once the check has taken over a second."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from tf_einsum_grad.gradcheck.check import PROGRESS
-
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TextColumn("comparisons"))
-    bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task("", total=None)
-    start = time.perf_counter()
-
-    def advance(done: int, total: int) -> None:
-        if time.perf_counter() - start > _PATIENCE:
-            bar.start()
-        bar.update(task, completed=done, total=total)
-
-    token = PROGRESS.set(advance)
-    try:
-        yield
-    finally:
-        PROGRESS.reset(token)
-        bar.stop()

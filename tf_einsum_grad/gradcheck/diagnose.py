@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tf_einsum_grad.gradcheck.analytic import BackwardError, ForwardMode, VariantError
+from tf_einsum_grad.gradcheck.analytic import BackwardError, VariantError
 from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
 from tf_einsum_grad.gradcheck.numeric import Array, Derivative, inner
-from tf_einsum_grad.gradcheck.problem import Problem
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, VariantName, static_shape
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS
+from tf_einsum_grad.gradcheck.report import LeafReport
 from tf_einsum_grad.gradcheck.run import Finding, Run
 from tf_einsum_grad.gradcheck.status import Status, worst
 from tf_einsum_grad.gradcheck.verdict import Verdict
@@ -38,41 +39,52 @@ class Element:
         return abs(self.analytic - self.numeric)
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The worst finding about a leaf, and what is known of the reason.
-
-    Attributes:
-        elements: those with the largest errors, worst first.
-        ratio: analytic / numeric where it is the same everywhere.
-    """
-
-    finding: Finding
-    verdict: Verdict
-    elements: tuple[Element, ...] = ()
-    ratio: float | None = None
-
-
-def diagnose(run: Run, findings: Sequence[Finding]) -> list[Diagnosis]:
-    """Returns the worst finding of each leaf, with elements and a cause where it failed."""
-    diagnoses = []
+def diagnose(run: Run, findings: Sequence[Finding]) -> list[LeafReport]:
+    """Reports the worst finding of each leaf, with elements and a cause where it failed."""
+    reports = []
     budget = _LOCALIZED if run.options.localize else 0
-    for leaf in range(len(run.problem.leaves)):
-        mine = [f for f in findings if f.leaf == leaf]
-        if not mine:
-            continue
+    for index, leaf in enumerate(run.problem.leaves):
+        mine = [f for f in findings if f.leaf == index]
         status = worst(f.verdict.status for f in mine)
         chosen = max((f for f in mine if f.verdict.status == status), key=_excess)
         kink = chosen.verdict.kink or next((f.verdict.kink for f in mine if f.verdict.kink), "")
-        found = Diagnosis(chosen, replace(chosen.verdict, kink=kink))
-        if status in _WRONG and chosen.where is not None:
+        report = leaf_report(leaf, replace(chosen.verdict, kink=kink), chosen.variant, run.order)
+        at = chosen.where
+        if status in _WRONG and at is not None:
             if budget > 0:
                 budget -= 1
-                found = replace(found, elements=_elements(run.measurer, chosen, chosen.where))
-            found = _with_cause(run.problem, found, chosen.where, mine)
-            found = _with_variants(run, found, mine)
-        diagnoses.append(found)
-    return diagnoses
+                elements = _elements(run.measurer, chosen, at)
+                report = replace(
+                    report,
+                    worst_indices=tuple(e.index for e in elements),
+                    worst_values=tuple((e.analytic, e.numeric) for e in elements),
+                )
+            report = _with_cause(run.problem, report, index, at, mine)
+            report = replace(report, cause=report.cause + _variants(run, mine))
+        reports.append(report)
+    return reports
+
+
+def leaf_report(leaf: Leaf, verdict: Verdict, variant: VariantName, order: int) -> LeafReport:
+    """Returns a verdict as people read it."""
+    error, estimate = verdict.error, verdict.estimate
+    return LeafReport(
+        name=leaf.name,
+        shape=leaf.shape,
+        dtype=leaf.dtype.name,
+        status=verdict.status,
+        analytic=verdict.analytic,
+        numeric=estimate.value,
+        abs_error=error,
+        rel_error=error / verdict.scale if verdict.scale > 0 else float("nan"),
+        tolerance=verdict.tolerance,
+        fd_error=estimate.error,
+        step=estimate.step,
+        kink=verdict.kink,
+        cause=verdict.cause,
+        variant=variant,
+        order=order,
+    )
 
 
 def _excess(finding: Finding) -> float:
@@ -106,27 +118,27 @@ def _quick(derivative: Derivative, tolerance: float) -> float:
 
 
 def _with_cause(
-    problem: Problem, found: Diagnosis, at: Comparison, findings: Sequence[Finding]
-) -> Diagnosis:
-    verdict, leaf = found.verdict, found.finding.leaf
-    if verdict.cause:
-        return found
-    if verdict.status == Status.MISSING:
-        return replace(found, verdict=replace(verdict, cause=_why_missing(problem)))
-    same = [f.verdict for f in findings if f.variant == found.finding.variant]
+    problem: Problem, report: LeafReport, leaf: int, at: Comparison, findings: Sequence[Finding]
+) -> LeafReport:
+    if report.cause:
+        return report
+    if report.status == Status.MISSING:
+        return replace(report, cause=_why_missing(problem))
+    same = [f.verdict for f in findings if f.variant == report.variant]
     failed = [v for v in same if v.status == Status.FAIL]
-    pairs = [(e.analytic, e.numeric) for e in found.elements]
-    pairs += [(v.analytic, v.estimate.value) for v in failed]
+    pairs = [*report.worst_values, *((v.analytic, v.estimate.value) for v in failed)]
     ratio = constant_ratio(pairs) if len(failed) == len(same) else None
+    gradient = at.backward.gradients[leaf]
+    seen = at.u(leaf), report.numeric, report.tolerance
     cause = (
         _ignores_cotangent(at, leaf)
-        or _by_gradient(at, leaf, verdict)
+        or (as_another(gradient, *seen) if gradient is not None else "")
         or (describe_ratio(ratio, _sizes(problem, at, leaf)) if ratio is not None else "")
-        or _by_elements(found.elements)
+        or _by_elements(report)
     )
     if at.exact:
         cause += " (seen in a float64 run of the traced gradient)"
-    return replace(found, ratio=ratio, verdict=replace(verdict, cause=cause))
+    return replace(report, ratio=ratio, cause=cause)
 
 
 def _why_missing(problem: Problem) -> str:
@@ -142,7 +154,7 @@ def _why_missing(problem: Problem) -> str:
 
 
 def _ignores_cotangent(at: Comparison, leaf: int) -> str:
-    if isinstance(at.backward, ForwardMode) or at.exact:
+    if at.backward.gradients[leaf] is None or at.exact:
         return ""
     zero = [np.zeros_like(v) for v in at.point.cotangents[at.number]]
     try:
@@ -154,63 +166,47 @@ def _ignores_cotangent(at: Comparison, leaf: int) -> str:
     return "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
 
 
-def _by_gradient(at: Comparison, leaf: int, verdict: Verdict) -> str:
-    if isinstance(at.backward, ForwardMode):
-        return ""
-    gradient, numeric = at.backward.gradients[leaf], verdict.estimate.value
-    if gradient is None:
-        return ""
-    if looks_transposed(gradient, at.u(leaf), numeric, verdict.tolerance):
-        return "its transpose would be right: a missing transpose"
-    if looks_conjugated(gradient, at.u(leaf), numeric, verdict.tolerance):
-        return "its complex conjugate would be right: a missing conj"
-    return ""
-
-
 def _sizes(problem: Problem, at: Comparison, leaf: int) -> list[int]:
     """Returns dimensions and element counts that a factor may come from."""
-    shapes = [problem.leaves[leaf].shape, *(tuple(a.shape) for a in problem.args)]
+    shapes = [problem.leaves[leaf].shape, *map(static_shape, problem.args)]
     shapes += [y.shape for y in at.backward.outputs]
     return sorted({n for shape in shapes for n in (*shape, int(np.prod(shape)))})
 
 
-def _by_elements(elements: Sequence[Element]) -> str:
-    if len(elements) == 1:
-        return f"a single element is wrong, [{', '.join(map(str, elements[0].index))}]"
+def _by_elements(report: LeafReport) -> str:
+    if len(report.worst_indices) == 1:
+        return f"a single element is wrong, [{', '.join(map(str, report.worst_indices[0]))}]"
     text = "the gradient does not match the function"
-    signs = {np.sign(e.numeric) for e in elements}
+    signs = {np.sign(numeric) for _, numeric in report.worst_values}
     return f"{text}; see the elements" if signs in ({1}, {-1}) else text
 
 
-def _with_variants(run: Run, found: Diagnosis, findings: Sequence[Finding]) -> Diagnosis:
+def _variants(run: Run, findings: Sequence[Finding]) -> str:
     """Says so if only some variants are wrong."""
     bad = {f.variant for f in findings if not f.verdict.status.passed}
     good = sorted(run.variants.keys() - bad)
     if not good or not bad:
-        return found
-    cause = f"{found.verdict.cause}; wrong only in {', '.join(sorted(bad))}, right in "
-    return replace(found, verdict=replace(found.verdict, cause=cause + ", ".join(good)))
+        return ""
+    return f"; wrong only in {', '.join(sorted(bad))}, right in {', '.join(good)}"
 
 
-def hints(problem: Problem, diagnoses: Sequence[Diagnosis]) -> list[str]:
+def hints(problem: Problem, reports: Sequence[LeafReport]) -> list[str]:
     """Says where to look first: a wrong gradient spoils all upstream of it, nothing downstream.
 
     So the last failing leaf in the order of use and the first passing one after it bracket the
     place.
     """
-    status = {d.finding.leaf: d.verdict.status for d in diagnoses}
     order = _first_uses(problem)
-    failing = [leaf for leaf in order if status.get(leaf) in _WRONG]
+    failing = [leaf for leaf in order if reports[leaf].status in _WRONG]
     if not failing or len(order) < 3:
         return []
     last = max(failing, key=order.__getitem__)
-    after = [leaf for leaf in order if leaf in status and order[leaf] > order[last]]
-    names = [leaf.name for leaf in problem.leaves]
-    text = f"look at or after the op that first uses {names[last]!r}"
+    after = [leaf for leaf in order if order[leaf] > order[last]]
+    text = f"look at or after the op that first uses {reports[last].name!r}"
     if not after:
         return [f"{text}: no leaf that is used later fails"]
-    following = min(after, key=order.__getitem__)
-    return [f"{text}; from the one that uses {names[following]!r} on, gradients are right"]
+    following = reports[min(after, key=order.__getitem__)].name
+    return [f"{text}; from the one that uses {following!r} on, gradients are right"]
 
 
 def _first_uses(problem: Problem) -> dict[int, int]:
@@ -221,10 +217,10 @@ def _first_uses(problem: Problem) -> dict[int, int]:
     captured = {external.ref(): internal for external, internal in graph.captures}
     leaf_of: dict[str, int] = {}
     for i, leaf in enumerate(problem.leaves):
-        if leaf.position is not None:
-            leaf_of[problem.concrete.inputs[leaf.position].name] = i
-        elif leaf.variable is not None and leaf.variable.handle.ref() in captured:
-            leaf_of[captured[leaf.variable.handle.ref()].name] = i
+        if isinstance(leaf.source, int):
+            leaf_of[problem.concrete.inputs[leaf.source].name] = i
+        elif leaf.source.handle.ref() in captured:
+            leaf_of[captured[leaf.source.handle.ref()].name] = i
     uses: dict[int, int] = {}
     for position, op in enumerate(graph.get_operations()):
         for tensor in op.inputs:
@@ -336,15 +332,15 @@ def _short(x: float) -> str:
     return f"{x:.4g}"
 
 
-def looks_transposed(gradient: Array, u: Array, numeric: float, tolerance: float) -> bool:
-    """Whether the transposed gradient would be right for a square matrix."""
-    if gradient.ndim != 2 or gradient.shape[0] != gradient.shape[1] or gradient.shape[0] < 2:
-        return False
-    return abs(inner(gradient.T, u) - numeric) <= tolerance
+def as_another(gradient: Array, u: Array, numeric: float, tolerance: float) -> str:
+    """Says whether the gradient would be right if it were transposed, or conjugated."""
 
+    def right(other: Array) -> bool:
+        return abs(inner(other, u) - numeric) <= tolerance
 
-def looks_conjugated(gradient: Array, u: Array, numeric: float, tolerance: float) -> bool:
-    """Whether the complex conjugate of the gradient would be right."""
-    if not np.iscomplexobj(gradient):
-        return False
-    return abs(inner(gradient.conj(), u) - numeric) <= tolerance
+    square = gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1] > 1
+    if square and right(gradient.T):
+        return "its transpose would be right: a missing transpose"
+    if np.iscomplexobj(gradient) and right(gradient.conj()):
+        return "its complex conjugate would be right: a missing conj"
+    return ""

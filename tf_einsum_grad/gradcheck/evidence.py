@@ -7,13 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tf_einsum_grad.gradcheck.analytic import (
-    Backward,
-    BackwardError,
-    ForwardMode,
-    Variant,
-    VariantError,
-)
+from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
 from tf_einsum_grad.gradcheck.numeric import RTOL, Array, Derivative, representable, rms, steps_for
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
@@ -29,23 +23,24 @@ class BudgetExhausted(RuntimeError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One backward pass at a point, and the reference that it is held against.
-
-    Attributes:
-        number: of the direction.
-        exact: whether the analytic side is the float64 run of the traced gradient.
-    """
+    """One backward pass at a point, and the reference that it is held against."""
 
     point: Point
-    number: int
+    number: int  # of the direction
     variant: Variant
     backward: Backward
     reference: Reference
-    exact: bool = False
+    exact: bool = False  # the analytic side is the float64 run of the traced gradient
 
     def u(self, leaf: int) -> Array:
         """Returns the direction of a leaf, of its shape."""
         return self.point.directions[self.number][leaf]
+
+    @property
+    def amplitude(self) -> float:
+        """Size of the terms that the checked scalar sums."""
+        outputs = self.point.outputs[self.reference.name]
+        return amplitude(self.point.cotangents[self.number], outputs, self.point.sizes)
 
 
 class Measurer:
@@ -95,17 +90,10 @@ class Measurer:
             self.oracle.move_to(reference, point)
             return _change(cotangents, reference.outputs(moved), base)
 
-        found = Derivative(phi, amplitude=self._amplitude(at), steps=steps_for(reference.eps))
+        found = Derivative(phi, amplitude=at.amplitude, steps=steps_for(reference.eps))
         if u is None:
             point.derivatives[key] = found
         return found
-
-    def _amplitude(self, at: Comparison) -> float:
-        point, name = at.point, at.reference.name
-        if (name, at.number) not in point.amplitudes:
-            found = amplitude(point.cotangents[at.number], point.outputs[name], point.sizes)
-            point.amplitudes[name, at.number] = found
-        return point.amplitudes[name, at.number]
 
     def _first_look(self, at: Comparison, leaf: int) -> Evidence:
         """Gathers what costs no evaluation of the function."""
@@ -115,8 +103,8 @@ class Measurer:
         if u.size == 0:
             return Evidence(empty=True)
         analytic, scale = back.directional(leaf, u), back.norm(leaf, u)
-        if not back.finite(leaf, u):
-            return Evidence(analytic=analytic, nonfinite=back.describe_nonfinite(leaf))
+        if nonfinite := back.nonfinite(leaf, u):
+            return Evidence(analytic=analytic, nonfinite=nonfinite)
         eps = self.oracle.eps(leaf)
         native_xla = at.reference.kind == "native" and at.variant.name == "xla"
         relative = (at.number, leaf) in at.point.relative
@@ -130,7 +118,7 @@ class Measurer:
             ignore_kinks=options.kinks == "ignore",
             eps=eps,
             reference_eps=at.reference.eps,
-            amplitude=self._amplitude(at),
+            amplitude=at.amplitude,
             other_draws=native_xla and self.oracle.random,
             known=frozenset({Need.RELATIVE} if relative else ()),
         )
@@ -181,7 +169,7 @@ class Measurer:
         return change if np.isfinite(change) else 0.0
 
     def _exact_gradients(self, at: Comparison) -> Backward | None:
-        if at.reference.kind != "promote" or isinstance(at.backward, ForwardMode):
+        if at.reference.kind != "promote" or at.variant.name == "forward":
             return None
         gradient = self.oracle.exact_gradient(at.variant)
         outputs = self.oracle.move_to(at.reference, at.point)

@@ -13,7 +13,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, flat_outputs, trace
+from tf_einsum_grad.gradcheck.problem import (
+    Leaf,
+    Problem,
+    Tensors,
+    flat_outputs,
+    static_shape,
+    trace,
+)
 from tf_einsum_grad.gradcheck.promote import differentiable
 
 
@@ -39,13 +46,14 @@ def build_problem(
         fn(*args, **{**kwargs, "training": False})
     named = list(_named(_argument_names(fn, args), args, kwargs))
     flat = [value for _, _, value in named]
-    tensors, fixed = _split(flat)
+    # Copies: were the same tensor passed twice, its two gradients would be one.
+    tensors = [tf.identity(tf.convert_to_tensor(v)) if _becomes_tensor(v) else None for v in flat]
     structure = (args, kwargs)
     loss_fn = _loss(loss)
 
     def call_with(callee: Callable[..., Any], given: Tensors) -> list[tf.Tensor]:
         it = iter(given)
-        filled = [next(it) if value is _TENSOR else value for value in fixed]
+        filled = [v if t is None else next(it) for v, t in zip(flat, tensors, strict=True)]
         a, k = tf.nest.pack_sequence_as(structure, filled, expand_composites=True)
         outputs = callee(*a, **k)
         return flat_outputs(loss_fn(outputs) if loss_fn else outputs)
@@ -59,8 +67,9 @@ def build_problem(
     )
     trace(problem, functools.partial(call_with, tf.function(fn)))
     _choose_inputs(problem, named, tensors, wrt)
-    passed = [_unwrap(v) for v in fixed if _is_variable(v)]
-    _choose_variables(problem, fn, variables, passed)
+    _choose_variables(
+        problem, _holders(fn), variables, [_unwrap(v) for v in flat if _is_variable(v)]
+    )
     if not problem.leaves:
         raise ValueError("nothing to differentiate: no floating or complex input or variable")
     if problem.concrete is not None and not problem.output_dtypes:
@@ -69,7 +78,6 @@ def build_problem(
 
 
 _MODULES = (tf.Module, keras.layers.Layer)
-_TENSOR: Any = object()  # marks the place of a tensor among the flattened inputs
 
 
 def _bind(fn: Any, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -150,26 +158,14 @@ def _is_variable(value: Any) -> bool:
     return isinstance(value, (tf.Variable, keras.Variable))
 
 
-def _split(flat: Sequence[Any]) -> tuple[list[tf.Tensor | None], list[Any]]:
-    """Separates what becomes a tensor from what is passed on as it is."""
-    tensors: list[tf.Tensor | None] = []
-    fixed: list[Any] = []
-    for value in flat:
-        if isinstance(value, keras.KerasTensor):
-            raise ValueError("inputs must be concrete values, got a symbolic KerasTensor")
-        as_is = value is None or isinstance(value, (bool, int, str)) or _is_variable(value)
-        if as_is or not (
-            tf.is_tensor(value)
-            or isinstance(value, (float, complex, np.ndarray, np.generic))
-            or hasattr(value, "__array__")
-        ):
-            tensors.append(None)
-            fixed.append(value)
-        else:
-            # A copy: were the same tensor passed twice, its two gradients would be one.
-            tensors.append(tf.identity(tf.convert_to_tensor(value)))
-            fixed.append(_TENSOR)
-    return tensors, fixed
+def _becomes_tensor(value: Any) -> bool:
+    """Whether an input is a tensor to the function; all others are passed on as they are."""
+    if isinstance(value, keras.KerasTensor):
+        raise ValueError("inputs must be concrete values, got a symbolic KerasTensor")
+    if value is None or isinstance(value, (bool, int, str)) or _is_variable(value):
+        return False
+    known = (float, complex, np.ndarray, np.generic)
+    return tf.is_tensor(value) or isinstance(value, known) or hasattr(value, "__array__")
 
 
 def _loss(loss: Any) -> Callable[[Any], Any] | None:
@@ -193,38 +189,36 @@ def _choose_inputs(
 ) -> None:
     wanted = None if wrt is None else [wrt] if isinstance(wrt, (str, int)) else list(wrt)
     roots = list(dict.fromkeys(root for root, _, _ in named))
-    names = [full for _, full, _ in named]
+
+    def fits(choice: int | str, root: str, full: str) -> bool:
+        if isinstance(choice, int):
+            return -len(roots) <= choice < len(roots) and roots[choice] == root
+        return any(fnmatch.fnmatchcase(name, choice) for name in (full, root))
+
     for choice in wanted or []:
-        known = (
-            -len(roots) <= choice < len(roots)
-            if isinstance(choice, int)
-            else any(fnmatch.fnmatchcase(n, choice) for n in [*names, *roots])
-        )
-        if not known:
-            raise ValueError(f"wrt names no input: {choice!r}; the inputs are {', '.join(names)}")
+        if not any(fits(choice, root, full) for root, full, _ in named):
+            names = ", ".join(full for _, full, _ in named)
+            raise ValueError(f"wrt names no input: {choice!r}; the inputs are {names}")
     position = 0
     for (root, full, value), tensor in zip(named, tensors, strict=True):
         if tensor is None:
             if isinstance(value, int):
-                problem.skipped.append(Leaf(full, (), tf.as_dtype(type(value))))
+                problem.skipped.append(Leaf(full, (), tf.as_dtype(np.dtype(type(value)))))
             continue
-        leaf = Leaf(full, tuple(tensor.shape), tensor.dtype, position=position)
-        chosen = wanted is None or any(
-            roots[choice] == root
-            if isinstance(choice, int)
-            else fnmatch.fnmatchcase(full, choice) or fnmatch.fnmatchcase(root, choice)
-            for choice in wanted
-        )
+        leaf = Leaf(full, static_shape(tensor), tensor.dtype, position)
+        chosen = wanted is None or any(fits(choice, root, full) for choice in wanted)
         keep = chosen and differentiable(tensor.dtype)
         (problem.leaves if keep else problem.skipped).append(leaf)
         position += 1
 
 
-def _choose_variables(problem: Problem, fn: Any, choice: Any, passed: list[tf.Variable]) -> None:
-    every, trainable = _find_variables(fn, problem)
+def _choose_variables(
+    problem: Problem, holders: Sequence[Any], choice: Any, passed: Sequence[tf.Variable]
+) -> None:
+    every, trainable = _find_variables(holders, problem)
     every, trainable = _unique([*passed, *every]), _unique([*passed, *trainable])
-    names = _variable_names(fn, every)
-    problem.variables = _unique([*every, *_side_variables(fn)])
+    names = _variable_names(holders, every)
+    problem.variables = _unique([*every, *_side_variables(holders)])
     if choice is None:
         chosen: list[tf.Variable] = []
     elif isinstance(choice, str) and choice == "trainable":
@@ -250,15 +244,17 @@ def _choose_variables(problem: Problem, fn: Any, choice: Any, passed: list[tf.Va
     for v in _unique(chosen):
         if differentiable(v.dtype):
             name = names.get(v.ref()) or v.name.removesuffix(":0")
-            problem.leaves.append(Leaf(name, tuple(v.shape), v.dtype, variable=v))
+            problem.leaves.append(Leaf(name, static_shape(v), v.dtype, v))
 
 
-def _find_variables(fn: Any, problem: Problem) -> tuple[list[tf.Variable], list[tf.Variable]]:
+def _find_variables(
+    holders: Sequence[Any], problem: Problem
+) -> tuple[list[tf.Variable], list[tf.Variable]]:
     """Returns all and the trainable variables: of the model, of fn's closure, of its trace."""
     every: list[Any] = []
     trainable: list[Any] = []
     owned: set[Any] = set()
-    for holder in _holders(fn):
+    for holder in holders:
         if _is_variable(holder):
             every.append(holder)
             trainable += [holder] if holder.trainable else []
@@ -275,10 +271,10 @@ def _find_variables(fn: Any, problem: Problem) -> tuple[list[tf.Variable], list[
     return [_unwrap(v) for v in every], [_unwrap(v) for v in trainable]
 
 
-def _side_variables(fn: Any) -> list[tf.Variable]:
+def _side_variables(holders: Sequence[Any]) -> list[tf.Variable]:
     """Returns state that a call may change but that has no gradient: seeds, metrics, slots."""
     found: list[Any] = []
-    for holder in _holders(fn):
+    for holder in holders:
         if not _is_variable(holder):
             found += holder.variables
             optimizer = getattr(holder, "optimizer", None)
@@ -339,17 +335,18 @@ def _global_names(code: types.CodeType) -> set[str]:
 
 def _unwrap(variable: Any) -> tf.Variable:
     """Returns the tf.Variable inside a Keras variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
+    found: tf.Variable = variable.value if isinstance(variable, keras.Variable) else variable
+    return found
 
 
 def _unique(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
     return list({v.ref(): v for v in variables}.values())
 
 
-def _variable_names(fn: Any, variables: Sequence[tf.Variable]) -> dict[Any, str]:
+def _variable_names(holders: Sequence[Any], variables: Sequence[tf.Variable]) -> dict[Any, str]:
     """Returns readable, unique names: Keras paths without the model's own name in front."""
     paths: dict[Any, str] = {}  # by the variables' `ref()`
-    for holder in _holders(fn):
+    for holder in holders:
         if isinstance(holder, keras.layers.Layer):
             prefix = f"{holder.name}/" if isinstance(holder, keras.Model) else ""
             for v in holder.variables:

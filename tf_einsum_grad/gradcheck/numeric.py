@@ -27,13 +27,9 @@ Array = np.ndarray[Any, Any]
 Kink = Literal["", "kink", "jump"]
 # Machine precision by dtype, and the relative tolerance that goes with it.
 EPS = {
-    "float64": 2.0**-52,
-    "complex128": 2.0**-52,
-    "float32": 2.0**-23,
-    "complex64": 2.0**-23,
-    "float16": 2.0**-10,
-    "bfloat16": 2.0**-7,
-}
+    "float64": 2.0**-52, "complex128": 2.0**-52, "float32": 2.0**-23, "complex64": 2.0**-23,
+    "float16": 2.0**-10, "bfloat16": 2.0**-7,
+}  # fmt: skip
 RTOL = {2.0**-52: 1e-7, 2.0**-23: 2e-5, 2.0**-10: 1e-2, 2.0**-7: 5e-2}
 _ZERO_LEAF = 0.1  # how far to move a leaf that is zero everywhere
 _LARGEST_EXPONENT = 60  # keeps 1/RMS(y) and its products inside float32
@@ -179,8 +175,6 @@ class Derivative:
         """
         k = self.steps.start + 1
         if self._refined is None and self.steps.eps < 1e-12:
-            if k not in self.samples:
-                self.samples[k] = self.phi(self.steps[k]), self.phi(-self.steps[k])
             value, even = self._central(k), abs(self._even(k))
             close = abs(value - expected) <= accuracy
             if close and even <= max(1e-3 * abs(value), 30 * self.noise(k)):
@@ -197,7 +191,6 @@ class Derivative:
         if self._refined is not None:
             return self._refined
         k = self.steps.start
-        self._sample(k + 2)
         estimate = self._richardson(k)
         return replace(estimate, kink=self._suspect(k))
 
@@ -211,7 +204,6 @@ class Derivative:
         used = 0
         best = Estimate(math.nan, math.inf, 0.0, finite=False)
         for used in range(min(6, self.steps.count), self.steps.count + 1):
-            self._sample(used)
             best = min(self._settled(used - 1), key=lambda e: e.error)
             if best.error <= 1e-6 * abs(best.value) or best.error <= 1e3 * self.noise(0):
                 break
@@ -220,23 +212,19 @@ class Derivative:
 
     def vanishes(self) -> bool:
         """Whether not even the largest step, which rounding spoils least, shows a slope."""
-        if 0 not in self.samples:
-            self.samples[0] = self.phi(self.steps[0]), self.phi(-self.steps[0])
         return not abs(self._central(0)) > 3 * self.noise(0)
 
     def noise(self, k: int) -> float:
         """Returns the rounding error of the central difference at step k."""
         return 8 * self.steps.eps * self.amplitude / self.steps[k]
 
-    def _sample(self, count: int) -> None:
-        for k in range(count):
-            wanted = k >= self.steps.start or count > self.steps.start + 2
-            if wanted and k not in self.samples:
-                h = self.steps[k]
-                self.samples[k] = self.phi(h), self.phi(-h)
+    def _sample(self, k: int) -> tuple[float, float]:
+        if k not in self.samples:
+            self.samples[k] = self.phi(self.steps[k]), self.phi(-self.steps[k])
+        return self.samples[k]
 
     def _central(self, k: int) -> float:
-        plus, minus = self.samples[k]
+        plus, minus = self._sample(k)
         return (plus - minus) / (2 * self.steps[k])
 
     def _richardson(self, k: int) -> Estimate:
@@ -266,7 +254,7 @@ class Derivative:
 
     def _even(self, k: int) -> float:
         """Returns forward minus backward difference: O(h) where smooth, constant at a kink."""
-        plus, minus = self.samples[k]
+        plus, minus = self._sample(k)
         return (plus + minus) / self.steps[k]
 
     def _significant(self, k: int) -> bool:

@@ -11,7 +11,14 @@ from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, 
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, rms, signs, wide
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, brief
 from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
-from tf_einsum_grad.gradcheck.references import Clone, ExactGradient, Native, Promoted, Reference
+from tf_einsum_grad.gradcheck.references import (
+    Clone,
+    ExactGradient,
+    Native,
+    Promoted,
+    PromotedFunction,
+    Reference,
+)
 from tf_einsum_grad.gradcheck.replay import Drawn, drawn_by_xla, draws, seed_as_eager
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -22,6 +29,9 @@ _SHAKES = 2
 
 class NondeterministicError(RuntimeError):
     """The function gives other values for the same inputs and seeds."""
+
+    def __init__(self) -> None:
+        super().__init__("two evaluations at the same point and seed differ")
 
 
 class Oracle:
@@ -64,8 +74,6 @@ class Oracle:
         for exact in self._exact.values():
             exact.close()
 
-    # ---------------------------------------------------------------- precision
-
     def eps(self, leaf: int) -> float:
         """Returns the precision of the narrowest dtype between a leaf and the outputs."""
         dtypes = [self.problem.leaves[leaf].dtype, *self.problem.output_dtypes]
@@ -83,8 +91,6 @@ class Oracle:
         """Returns by how much outputs may differ without a second look."""
         largest = self.coarsest_eps
         return (1e3 if largest <= EPS["float32"] else 16) * largest
-
-    # ---------------------------------------------------------------- outputs at a point
 
     def first_outputs(self, point: Point, variant: Variant) -> list[Array]:
         """Returns the outputs at a new point, from the best reference that works at all.
@@ -148,8 +154,6 @@ class Oracle:
         self._extra += 1
         return [wide(y) for y in variant.forward(variant.prepare(values))]
 
-    # ---------------------------------------------------------------- the choice
-
     def choose(self, point: Point, variant: Variant, backward: Backward) -> Reference:
         """Returns the first reference with the same outputs; else, with a warning, the last.
 
@@ -165,10 +169,10 @@ class Oracle:
             same = same_values(backward.outputs, outputs, self._rounding(), point.sizes)
             # Where rounding may be large, see how large; but first, whether it is rounding.
             if not same and not self._repeats(point, variant):
-                raise NondeterministicError("two evaluations at the same point and seed differ")
+                raise NondeterministicError
             if same or self._close(point, variant, backward, outputs):
                 if not self._steady(point, reference, outputs):
-                    raise NondeterministicError("two evaluations at the same point and seed differ")
+                    raise NondeterministicError
                 if refused:
                     why = f"{variant.name}: {', '.join(refused)} computes other values; used {name}"
                     self._warn(why.replace("native:" + variant.name, "native"))
@@ -212,8 +216,6 @@ class Oracle:
             for a, b, c in zip(backward.outputs, outputs, shaken, strict=True)
         )
 
-    # ---------------------------------------------------------------- the references
-
     def _names(self, variant: Variant) -> list[str]:
         native = f"native:{variant.name}"
         kind = self.drawn_like(variant)
@@ -232,8 +234,10 @@ class Oracle:
         """Returns the traced gradient in float64 that draws what the variant draws."""
         kind = self.drawn_like(variant)
         if kind not in self._exact:
-            drawn, eager = self._drawn_for(kind), kind == "eager"
-            self._exact[kind] = ExactGradient(self.problem, self.guard, eager=eager, drawn=drawn)
+            drawn, seed = self._drawn_for(kind), self.guard.seed if kind == "eager" else None
+            self._exact[kind] = ExactGradient(
+                self.problem, self.guard, eager_seed=seed, drawn=drawn
+            )
         return self._exact[kind]
 
     def _drawn_for(self, kind: str) -> Drawn | None:
@@ -280,16 +284,15 @@ class Oracle:
         problem = self.problem
         if problem.concrete is None:
             raise PromotionError(f"the function cannot be traced: {problem.untraceable}")
-        built = Promoted(
+        kind = name.partition(":")[2]
+        function = PromotedFunction(
             problem,
-            self.guard,
             problem.concrete,
-            name=name,
             freeze=self.options.stop_gradient == "freeze",
-            primal=problem.primal,
-            eager=name == "promote:eager",
-            drawn=self._drawn_for(name.partition(":")[2]),
+            eager_seed=self.guard.seed if kind == "eager" else None,
+            drawn=self._drawn_for(kind),
         )
+        built = Promoted(problem, self.guard, function, name)
         built.rebase(problem.base())  # kernels are only found when they run
         if built.native_ops and built.eps > EPS["float64"]:
             kept = ", ".join(sorted(built.native_ops))

@@ -12,6 +12,7 @@ seeds, the state is left alone.
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Iterable
 from functools import cache
@@ -22,13 +23,15 @@ class Unavailable(RuntimeError):
     """This TensorFlow lacks a private function that the float64 promotion needs."""
 
 
-def _context() -> Any:
+def _private(module: str, name: str) -> Any:
     try:
-        from tensorflow.python.eager import context
-
-        return context.context()
+        return getattr(importlib.import_module(f"tensorflow.python.{module}"), name)
     except (ImportError, AttributeError) as error:
-        raise Unavailable("tensorflow.python.eager.context is missing") from error
+        raise Unavailable(f"tensorflow.python.{module} is missing") from error
+
+
+def _context() -> Any:
+    return _private("eager.context", "context")()
 
 
 @cache
@@ -38,12 +41,7 @@ def op_def(name: str) -> Any:
     Raises:
         Unavailable: the op or the registry is unknown.
     """
-    try:
-        from tensorflow.python.framework import op_def_registry
-
-        definition = op_def_registry.get(name)
-    except (ImportError, AttributeError) as error:
-        raise Unavailable("tensorflow.python.framework.op_def_registry is missing") from error
+    definition = _private("framework.op_def_registry", "get")(name)
     if definition is None:
         raise Unavailable(f"op {name} is not registered")
     return definition
@@ -55,12 +53,7 @@ def cpu_constraints(name: str) -> tuple[dict[str, frozenset[int]], ...] | None:
 
     None means that nothing is known and any dtype may be tried.
     """
-    try:
-        from tensorflow.python.framework import kernels
-
-        found = kernels.get_registered_kernels_for_op(name).kernel
-    except (ImportError, AttributeError) as error:
-        raise Unavailable("tensorflow.python.framework.kernels is missing") from error
+    found = _private("framework.kernels", "get_registered_kernels_for_op")(name).kernel
     constraints = tuple(
         {c.name: frozenset(c.allowed_values.list.type) for c in kernel.constraint}
         for kernel in found

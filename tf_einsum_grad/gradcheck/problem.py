@@ -12,14 +12,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.numeric import Array, Derivative, wide
 from tf_einsum_grad.gradcheck.promote import differentiable
+from tf_einsum_grad.gradcheck.replay import Concrete
 
+_NUMBERS: tuple[type[Any], ...] = (float, complex, np.ndarray, np.generic)
 Tensors = Sequence[tf.Tensor]
 Call = Callable[[Tensors], list[tf.Tensor]]
 VariantName = Literal["eager", "graph", "xla", "forward"]
@@ -57,8 +60,9 @@ class Options:
         for variant in self.variants:
             _require(variant, get_args(VariantName), "variants")
         if not self.variants:
-            names = ", ".join(get_args(VariantName))
-            raise ValueError(f"variants must name at least one of {names}")
+            raise ValueError(
+                f"variants must name at least one of {', '.join(get_args(VariantName))}"
+            )
         for name, least in (("n_directions", 1), ("seed", 0), ("max_evaluations", 1)):
             value = getattr(self, name)
             unlimited = name == "max_evaluations" and value is None
@@ -83,8 +87,7 @@ class Leaf:
     name: str
     shape: tuple[int, ...]
     dtype: tf.DType
-    position: int | None = None
-    variable: tf.Variable | None = None
+    source: int | tf.Variable = -1  # the argument's position, or the variable
 
     def narrow(self, value: Array) -> Array:
         """Rounds a wide value to this leaf's own dtype."""
@@ -95,30 +98,24 @@ class Leaf:
 class Problem:
     """A function of flat tensors, where to evaluate it, and its leaves.
 
-    Attributes:
-        call: takes all of `args` and returns the differentiable outputs as a flat list.
-        traced: the same inside a tf.function; they differ where autograph has to convert
-            Python control flow.
-        skipped: the leaves that are not differentiated, for the report.
-        variables: all whose state a call may change.
-        model: the Keras layer itself, if it is one.
-        call_with: calls another model in the same way.
-        concrete: the traced forward pass; where there is none, `untraceable` says why.
-        output_leaves: second order: for each output, the leaf whose gradient it is.
-        primal: second order: the traced nodes whose stop_gradients mean "a constant".
+    `call` takes all of `args` and returns the differentiable outputs as a flat list; `traced` does
+    the same inside a tf.function (they differ where autograph has to convert Python control flow).
     """
 
     call: Call
     args: list[tf.Tensor]
     leaves: list[Leaf]
-    skipped: list[Leaf] = field(default_factory=list)
-    variables: list[tf.Variable] = field(default_factory=list)
+    skipped: list[Leaf] = field(default_factory=list)  # not differentiated; for the report
+    variables: list[tf.Variable] = field(default_factory=list)  # whose state a call may change
     traced: Call | None = None
-    model: tf.keras.layers.Layer | None = None
+    model: keras.layers.Layer | None = None  # the function itself, if it is one
+    # Calls another model in the same way.
     call_with: Callable[[Callable[..., Any], Tensors], list[tf.Tensor]] | None = None
-    concrete: tf.types.experimental.ConcreteFunction | None = None
-    untraceable: str = ""
+    concrete: Concrete | None = None  # the forward pass, or why
+    untraceable: str = ""  # ... there is none
     output_dtypes: list[tf.DType] = field(default_factory=list)
+    # Second order: the leaf whose gradient each output is, and the traced nodes whose
+    # stop_gradients mean "a constant".
     output_leaves: list[int] = field(default_factory=list)
     primal: frozenset[str] | None = None
 
@@ -130,8 +127,8 @@ class Problem:
         """Returns the arguments, with the leaves among them at the values given."""
         args = list(self.args)
         for leaf, value in zip(self.leaves, values, strict=True):
-            if leaf.position is not None:
-                args[leaf.position] = tf.constant(leaf.narrow(value), leaf.dtype)
+            if isinstance(leaf.source, int):
+                args[leaf.source] = tf.constant(leaf.narrow(value), leaf.dtype)
         return args
 
     def native_cotangents(self, cotangents: Sequence[Array]) -> list[tf.Tensor]:
@@ -144,15 +141,13 @@ class Problem:
     def assign(self, values: Sequence[Array]) -> None:
         """Gives the leaves that are variables the values given."""
         for leaf, value in zip(self.leaves, values, strict=True):
-            if leaf.variable is not None:
-                leaf.variable.assign(leaf.narrow(value))
+            if not isinstance(leaf.source, int):
+                leaf.source.assign(leaf.narrow(value))
 
     def sources(self, args: Tensors) -> list[tf.Tensor | tf.Variable]:
         """Returns the leaves as a tape wants them."""
-        return [
-            args[leaf.position] if leaf.position is not None else leaf.variable
-            for leaf in self.leaves
-        ]
+        sources = [leaf.source for leaf in self.leaves]
+        return [args[source] if isinstance(source, int) else source for source in sources]
 
     def specs(self) -> list[tf.TensorSpec]:
         """Returns the specs of all arguments, for tracing."""
@@ -163,24 +158,17 @@ class Problem:
 class Point:
     """Values of all leaves, with cotangents and directions there, and what was found there.
 
-    Attributes:
-        cotangents: [direction][output].
-        directions: [direction][leaf].
-        sizes: of the terms that each output sums.
-        relative: (direction, leaf) of the directions that are relative to each element.
-        outputs, amplitudes, derivatives: by the name of the reference, the direction, the leaf.
-        repeats: whether a variant or a reference gives the same values twice.
+    What was found is kept by the name of a reference or variant, the direction and the leaf.
     """
 
     values: list[Array]
-    cotangents: list[list[Array]] = field(default_factory=list)
-    directions: list[list[Array]] = field(default_factory=list)
-    sizes: list[float] = field(default_factory=list)
-    relative: set[tuple[int, int]] = field(default_factory=set)
+    cotangents: list[list[Array]] = field(default_factory=list)  # [direction][output]
+    directions: list[list[Array]] = field(default_factory=list)  # [direction][leaf]
+    relative: set[tuple[int, int]] = field(default_factory=set)  # directions made so (evidence.py)
+    sizes: list[float] = field(default_factory=list)  # of the terms that each output sums
     outputs: dict[str, list[Array]] = field(default_factory=dict)
-    amplitudes: dict[tuple[str, int], float] = field(default_factory=dict)
     derivatives: dict[tuple[str, int, int], Derivative] = field(default_factory=dict)
-    repeats: dict[str, bool] = field(default_factory=dict)
+    repeats: dict[str, bool] = field(default_factory=dict)  # whether it gives the same twice
 
 
 def trace(problem: Problem, converted: Call | None = None) -> None:
@@ -216,7 +204,7 @@ def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
     extra = problem.native_cotangents(cotangents)
     names = [f"cotangent[{i}]" if len(extra) > 1 else "cotangent" for i in range(len(extra))]
     leaves = [
-        Leaf(name, tuple(v.shape), v.dtype, count + i)
+        Leaf(name, static_shape(v), v.dtype, count + i)
         for i, (name, v) in enumerate(zip(names, extra, strict=True))
     ]
     result = dataclasses.replace(
@@ -249,11 +237,16 @@ def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
     return result
 
 
+def static_shape(tensor: tf.Tensor | tf.Variable) -> tuple[int, ...]:
+    """Returns the shape of an eager tensor, or of a variable, as a tuple."""
+    return cast("tuple[int, ...]", tuple(tensor.shape))
+
+
 def flat_outputs(outputs: Any) -> list[tf.Tensor]:
     """Flattens any nest of outputs and keeps what can be differentiated."""
     tensors = []
     for output in tf.nest.flatten(outputs, expand_composites=True):
-        if isinstance(output, (float, complex, np.ndarray, np.generic)):
+        if isinstance(output, _NUMBERS):
             output = tf.convert_to_tensor(output)
         elif not tf.is_tensor(output):
             output = getattr(output, "value", output)  # a Keras variable

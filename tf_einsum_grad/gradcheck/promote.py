@@ -13,16 +13,16 @@ that name functions, and functions are rewritten by the same rules as the main g
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import private
-from tf_einsum_grad.gradcheck.replay import RANDOM_OPS
+from tf_einsum_grad.gradcheck.replay import RANDOM_OPS, Concrete, all_nodes
 
-_WIDER = {
+_WIDER: dict[int, int] = {
     dtype.as_datatype_enum: wider.as_datatype_enum
     for dtype, wider in [
         (tf.float16, tf.float64),
@@ -32,9 +32,9 @@ _WIDER = {
     ]
 }
 # Python code may insist on a dtype.
-_NATIVE_EXACTLY = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "Bitcast"})
-_VALUE_BLIND = frozenset({"RandomShuffle"})  # draws a permutation; the dtype does not matter
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+_NATIVE_EXACTLY = PYTHON_OPS | {"Bitcast"}
+_VALUE_BLIND = frozenset({"RandomShuffle"})  # draws a permutation; the dtype does not matter
 # A recorder inside is stateful, so the call must be too. Their attributes are the same.
 _STATEFUL = {
     "StatelessWhile": "While",
@@ -45,11 +45,8 @@ _STATEFUL = {
 _ASSIGNMENTS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
 _DROPPED_NODE_ATTRS = ("_gradient_op_type", "_XlaMustCompile", "_class")
 _DROPPED_FUNCTION_ATTRS = (
-    "api_implements",
-    "forward_function_name",
-    "backward_function_name",
-    "_XlaMustCompile",
-)
+    "api_implements", "forward_function_name", "backward_function_name", "_XlaMustCompile",
+)  # fmt: skip
 _generations = itertools.count()
 
 
@@ -72,15 +69,14 @@ def wider(dtype: tf.DType) -> tf.DType:
     >>> wider(tf.bfloat16).name, wider(tf.int32).name
     ('float64', 'int32')
     """
-    return tf.as_dtype(_WIDER.get(dtype.as_datatype_enum, dtype.as_datatype_enum))
+    found = _WIDER.get(dtype.as_datatype_enum)
+    return tf.as_dtype(dtype if found is None else found)
 
 
-def low_dtypes(concrete: Any) -> set[str]:
+def low_dtypes(concrete: Concrete) -> set[str]:
     """Returns the names of the dtypes narrower than float64 that a traced function computes in."""
-    graph_def = concrete.graph.as_graph_def()
-    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
     found = set()
-    for node in nodes:
+    for node in all_nodes(concrete):
         for attr in node.attr.values():
             found.update([attr.type, *attr.list.type] if node.op != "Const" else [])
     return {tf.as_dtype(dtype).name for dtype in found & _WIDER.keys()}
@@ -90,7 +86,7 @@ def low_dtypes(concrete: Any) -> set[str]:
 class Rewritten:
     """A promoted GraphDef and what was found on the way."""
 
-    graph_def: Any
+    graph_def: tf.compat.v1.GraphDef
     functions: list[Any]  # FunctionDefs, callees first
     native_ops: set[str] = field(default_factory=set)  # whose values are cast on the way
     lossy: bool = False  # whether a value that may be differentiated is rounded on the way
@@ -99,7 +95,7 @@ class Rewritten:
 
 
 def rewrite(
-    graph_def: Any,
+    graph_def: tf.compat.v1.GraphDef,
     recorder: Callable[[tf.DType, str], str] | None = None,
     primal: frozenset[str] | None = None,
 ) -> Rewritten:
@@ -122,11 +118,11 @@ def rewrite(
     recorded = _reachable(primal_nodes, library)
     result = Rewritten(graph_def, _callees_first(library))
     suffix = f"__float64_{next(_generations)}"
-    body = _Body(library, suffix, result, recorder)
+    common = library, suffix, result, recorder
     try:
-        body.rewrite(graph_def.node, lambda node: primal is None or node in primal)
+        _Body(*common, primal).rewrite(graph_def.node)
         for name, function in library.items():
-            body.rewrite_function(function, name in recorded)
+            _Body(*common, None if name in recorded else (), True).rewrite_function(function)
     except private.Unavailable as error:
         raise PromotionError(str(error)) from error
     for function in library.values():
@@ -135,39 +131,34 @@ def rewrite(
     return result
 
 
+@dataclass
 class _Body:
-    """Rewrites the nodes of the main graph or of one function."""
+    """Rewrites the nodes of the main graph, or of one function."""
 
-    def __init__(
-        self,
-        library: dict[str, Any],
-        suffix: str,
-        result: Rewritten,
-        recorder: Callable[[tf.DType, str], str] | None,
-    ) -> None:
-        self.library, self.suffix = library, suffix
-        self.result, self.recorder = result, recorder
+    library: dict[str, Any]
+    suffix: str
+    result: Rewritten
+    recorder: Callable[[tf.DType, str], str] | None
+    recorded: Collection[str] | None  # the nodes whose stop_gradients are frozen; None: all
+    in_function: bool = False
+    renamed: dict[str, str] = field(default_factory=dict)  # references that go through a cast now
+    downs: list[Any] = field(default_factory=list)  # casts to the native dtype, before a native op
+    ups: list[Any] = field(default_factory=list)  # and from it, after one
 
-    def rewrite_function(self, function: Any, recorded: bool) -> None:
+    def rewrite_function(self, function: Any) -> None:
         for arg in [*function.signature.input_arg, *function.signature.output_arg]:
             arg.type = _WIDER.get(arg.type, arg.type)
         for attrs in function.arg_attr.values():
-            for attr in attrs.attr.values():
-                self._promote_attr(attr)
+            self._promote_attrs(attrs)
         for name in _DROPPED_FUNCTION_ATTRS:
             function.attr.pop(name, None)
         function.signature.is_stateful = True
-        renamed = self.rewrite(function.node_def, lambda _: recorded, in_function=True)
+        self.rewrite(function.node_def)
         for key, ref in list(function.ret.items()):
-            function.ret[key] = renamed.get(ref, ref)
+            function.ret[key] = self.renamed.get(ref, ref)
 
-    def rewrite(
-        self, nodes: Any, recorded: Callable[[str], bool], in_function: bool = False
-    ) -> dict[str, str]:
-        """Rewrites nodes in place; returns the references that now go through a cast."""
-        renamed: dict[str, str] = {}
-        downs: list[Any] = []  # casts to the native dtype, before a native op
-        ups: list[Any] = []  # and from it, after one
+    def rewrite(self, nodes: Any) -> None:
+        """Rewrites nodes in place."""
         for node in nodes:
             node.device = ""
             for name in _DROPPED_NODE_ATTRS:
@@ -177,56 +168,50 @@ class _Body:
                 self._promote_attrs(node)
                 continue
             self.result.ops.add(node.op)
-            frozen = self.recorder is not None and recorded(node.name)
+            frozen = self.recorder is not None and (
+                self.recorded is None or node.name in self.recorded
+            )
             if node.op == "StopGradient" and frozen:
                 self._record(node)
                 continue
-            self._rewrite_node(node, renamed, downs, ups, in_function)
+            self._rewrite_node(node)
             if node.op in _ASSIGNMENTS and frozen:
-                self._record_assigned(node, downs, in_function)
+                self._record_assigned(node)
         arguments = {f"^{node.name}" for node in nodes if node.op == "Placeholder"}
-        for node in itertools.chain(nodes, downs):
+        for node in itertools.chain(nodes, self.downs):
             # Arguments are replaced on import, but a control dependency on one would stay.
-            kept = [renamed.get(ref, ref) for ref in node.input if ref not in arguments]
+            kept = [self.renamed.get(ref, ref) for ref in node.input if ref not in arguments]
             del node.input[:]
             node.input.extend(kept)
-        nodes.extend(downs + ups)
-        return renamed
+        nodes.extend(self.downs + self.ups)
 
-    def _record(self, node: Any, resource: str = "") -> None:
+    def _record(self, node: tf.compat.v1.NodeDef, resource: str = "") -> None:
         dtype = wider(tf.as_dtype(node.attr["T"].type))
-        if not differentiable(dtype):
+        if not differentiable(dtype) or self.recorder is None:
             return
         node.op = "PyFunc"
-        token = self.recorder(dtype, resource)  # type: ignore[misc]
+        token = self.recorder(dtype, resource)
         del node.attr["T"]
         node.attr["token"].s = token.encode()
         for key in ("Tin", "Tout"):
             node.attr[key].list.type.append(dtype.as_datatype_enum)
 
-    def _record_assigned(self, node: Any, added: list[Any], in_function: bool) -> None:
+    def _record_assigned(self, node: tf.compat.v1.NodeDef) -> None:
         """Puts a recorder in front of the value that a variable is assigned."""
         if not differentiable(tf.as_dtype(node.attr["dtype"].type)):
             return
-        resource = "" if in_function or node.op != "AssignVariableOp" else node.input[0]
+        resource = "" if self.in_function or node.op != "AssignVariableOp" else node.input[0]
         identity = type(node)(name=f"{node.name}__assigned", op="Identity", input=[node.input[1]])
         identity.attr["T"].type = node.attr["dtype"].type
         self._record(identity, resource.removesuffix(":0"))
-        node.input[1] = f"{identity.name}:output:0" if in_function else identity.name
-        added.append(identity)
+        node.input[1] = f"{identity.name}:output:0" if self.in_function else identity.name
+        self.downs.append(identity)
 
-    def _rewrite_node(
-        self,
-        node: Any,
-        renamed: dict[str, str],
-        downs: list[Any],
-        ups: list[Any],
-        in_function: bool,
-    ) -> None:
-        definition = private.op_def(node.op)
+    def _rewrite_node(self, node: tf.compat.v1.NodeDef) -> None:
+        definition, result = private.op_def(node.op), self.result
         inputs, outputs = definition.input_arg, definition.output_arg
         old_inputs, old_outputs = _arg_types(inputs, node), _arg_types(outputs, node)
-        self.result.low_dtypes.update(
+        result.low_dtypes.update(
             t for _, _, t in old_inputs + old_outputs if t in _WIDER and node.op != "Const"
         )
         if not _stays_native(node):
@@ -238,23 +223,24 @@ class _Body:
             wanted = _WIDER.get(old_inputs[i][2], old_inputs[i][2])
             if wanted != new:
                 name = f"{node.name}__down{i}"
-                downs.append(_cast(type(node), name, node.input[i], wanted, new))
-                node.input[i] = f"{name}:y:0" if in_function else name
-                self.result.native_ops.add(node.op)
+                self.downs.append(_cast(type(node), name, node.input[i], wanted, new))
+                node.input[i] = f"{name}:y:0" if self.in_function else name
+                result.native_ops.add(node.op)
                 rounded = True
         for i, (arg, k, new) in enumerate(_arg_types(outputs, node)):
             wanted = _WIDER.get(old_outputs[i][2], old_outputs[i][2])
             if wanted != new:
                 name = f"{node.name}__up{i}"
-                ref = f"{node.name}:{arg}:{k}" if in_function else f"{node.name}:{i}"
-                read = ref if in_function or i else node.name
-                ups.append(_cast(type(node), name, read, new, wanted))
-                renamed[ref] = renamed[read] = f"{name}:y:0" if in_function else name
-                self.result.native_ops.add(node.op)
+                ref = f"{node.name}:{arg}:{k}" if self.in_function else f"{node.name}:{i}"
+                read = ref if self.in_function or i else node.name
+                self.ups.append(_cast(type(node), name, read, new, wanted))
+                cast = f"{name}:y:0" if self.in_function else name
+                self.renamed[ref] = self.renamed[read] = cast
+                result.native_ops.add(node.op)
                 # Random ops whose parameters are fixed draw the same numbers; all others round.
-                self.result.lossy |= rounded or not RANDOM_OPS.search(node.op)
+                result.lossy |= rounded or not RANDOM_OPS.search(node.op)
 
-    def _promote_attrs(self, node: Any) -> None:
+    def _promote_attrs(self, node: tf.compat.v1.NodeDef) -> None:
         for attr in node.attr.values():
             self._promote_attr(attr)
 
@@ -281,7 +267,7 @@ class _Body:
             self._promote_attr(attr)
 
 
-def _arg_types(args: Any, node: Any) -> list[tuple[str, int, int]]:
+def _arg_types(args: Any, node: tf.compat.v1.NodeDef) -> list[tuple[str, int, int]]:
     """Expands an OpDef's arguments for one node: (argument, position in it, dtype) for each tensor.
 
     References (`Ref` dtypes of TensorFlow 1) are 100 above the plain dtype and left alone.
@@ -297,7 +283,7 @@ def _arg_types(args: Any, node: Any) -> list[tuple[str, int, int]]:
     return types
 
 
-def _stays_native(node: Any) -> bool:
+def _stays_native(node: tf.compat.v1.NodeDef) -> bool:
     if node.op in _NATIVE_EXACTLY:
         return True
     if RANDOM_OPS.search(node.op) and node.op not in _VALUE_BLIND:
@@ -336,7 +322,7 @@ def _callees_first(library: dict[str, Any]) -> list[Any]:
     return list(ordered.values())
 
 
-def _reachable(nodes: Iterable[Any], library: dict[str, Any]) -> set[str]:
+def _reachable(nodes: Iterable[tf.compat.v1.NodeDef], library: dict[str, Any]) -> set[str]:
     """Returns the names of the functions that these nodes call, directly or not."""
     found: set[str] = set()
     todo = _called(nodes, library)
@@ -346,7 +332,7 @@ def _reachable(nodes: Iterable[Any], library: dict[str, Any]) -> set[str]:
     return found
 
 
-def _called(nodes: Iterable[Any], library: dict[str, Any]) -> set[str]:
+def _called(nodes: Iterable[tf.compat.v1.NodeDef], library: dict[str, Any]) -> set[str]:
     names: set[str] = set()
     for node in nodes:
         names.add(node.op)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, vjp
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, wide
 from tf_einsum_grad.gradcheck.problem import Call, Problem, ReferenceKind, brief
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, rewrite, wider
-from tf_einsum_grad.gradcheck.replay import Drawn, Recorder, seed_as_eager
+from tf_einsum_grad.gradcheck.replay import Concrete, Drawn, Recorder, seed_as_eager
 from tf_einsum_grad.gradcheck.state import StateGuard
 
 _WRITES = re.compile("Assign|ResourceApply|ResourceSparseApply|ResourceScatter|Rng|Stateful(U|S)")
@@ -28,24 +29,28 @@ _BRANCHES = frozenset({"While", "If", "Case", "StatelessWhile", "StatelessIf", "
 _FLOATS = ("float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16")
 
 
-class Reference(Protocol):
-    """What the numeric side needs; `eps` is the precision that it really has.
+class Reference(ABC):
+    """What the numeric side needs.
 
-    `name` tells references of the same kind apart: by how they draw random numbers.
+    Attributes:
+        kind, name: references of the same kind differ in how they draw random numbers.
+        eps: the precision that it really has.
+        evaluations: so far.
     """
 
     kind: ReferenceKind
-    name: str
     eps: float
-    evaluations: int
+
+    def __init__(self, problem: Problem, guard: StateGuard, name: str) -> None:
+        self.problem, self.guard, self.name, self.evaluations = problem, guard, name, 0
 
     def rebase(self, values: Sequence[Array]) -> list[Array]:
-        """Moves to a point: records what stop_gradient holds there, returns the outputs."""
-        ...
+        """Moves to a point: records what has to be, returns the outputs there."""
+        return self.outputs(values)
 
+    @abstractmethod
     def outputs(self, values: Sequence[Array]) -> list[Array]:
         """Returns the outputs with the leaves at these values."""
-        ...
 
 
 class PromotedFunction:
@@ -57,12 +62,10 @@ class PromotedFunction:
 
     def __init__(
         self,
-        concrete: tf.types.experimental.ConcreteFunction,
-        arity: int,
-        known: Sequence[tf.Variable],
+        problem: Problem,
+        concrete: Concrete,
         *,
         freeze: bool = False,
-        primal: frozenset[str] | None = None,
         eager_seed: int | None = None,
         drawn: Drawn | None = None,
     ) -> None:
@@ -72,15 +75,15 @@ class PromotedFunction:
             graph_def = concrete.graph.as_graph_def()
             if eager_seed is not None:
                 seed_as_eager(graph_def, eager_seed)
-            self.rewritten = rewrite(graph_def, token, primal)
+            self.rewritten = rewrite(graph_def, token, problem.primal if freeze else None)
             self._names = [f.signature.name for f in self.rewritten.functions]
             private.register_functions(self.rewritten.functions)
             # By the variables' `ref()`: their shadows, and the names of their handles in the graph.
             self.shadows: dict[Any, tf.Variable] = {}
             self.resources: dict[Any, str] = {}
-            self._captured = self._shadow_captures(concrete, known)
+            self._captured = self._shadow_captures(concrete, problem.variables)
             self._drawn = drawn.replacements(concrete) if drawn else {}
-            self._function = self._import(concrete, arity)
+            self._function = self._import(concrete, len(problem.args))
         except PromotionError:
             raise
         except (private.Unavailable, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
@@ -103,7 +106,7 @@ class PromotedFunction:
         return bool(self.rewritten.ops & PYTHON_OPS)
 
     def _shadow_captures(
-        self, concrete: tf.types.experimental.ConcreteFunction, known: Sequence[tf.Variable]
+        self, concrete: Concrete, known: Sequence[tf.Variable]
     ) -> dict[str, tf.Tensor]:
         by_handle = {v.handle.ref(): v for v in [*concrete.graph.variables, *known]}
         captured = {}
@@ -125,9 +128,7 @@ class PromotedFunction:
             self.shadows[key] = tf.Variable(value, trainable=False, shape=variable.shape)
         return self.shadows[key]
 
-    def _import(
-        self, concrete: tf.types.experimental.ConcreteFunction, arity: int
-    ) -> tf.types.experimental.ConcreteFunction:
+    def _import(self, concrete: Concrete, arity: int) -> Concrete:
         inputs = [t for t in concrete.inputs if t.name not in self._captured][:arity]
         specs = [tf.TensorSpec(t.shape, wider(t.dtype)) for t in inputs]
 
@@ -145,34 +146,16 @@ class PromotedFunction:
         return tf.function(run, autograph=False).get_concrete_function(*specs)
 
 
-class Promoted:
-    """The reference by promotion of a traced problem."""
+class Promoted(Reference):
+    """The reference of first choice: the traced problem in float64."""
 
     kind: ReferenceKind = "promote"
 
     def __init__(
-        self,
-        problem: Problem,
-        guard: StateGuard,
-        concrete: tf.types.experimental.ConcreteFunction,
-        *,
-        name: str = "promote",
-        freeze: bool,
-        primal: frozenset[str] | None = None,
-        eager: bool = False,
-        drawn: Drawn | None = None,
+        self, problem: Problem, guard: StateGuard, function: PromotedFunction, name: str = "promote"
     ) -> None:
-        self.problem, self.guard, self.name, self.evaluations = problem, guard, name, 0
-        self.function = PromotedFunction(
-            concrete,
-            len(problem.args),
-            problem.variables,
-            freeze=freeze,
-            primal=primal,
-            eager_seed=guard.seed if eager else None,
-            drawn=drawn,
-        )
-        found = self.function.rewritten
+        super().__init__(problem, guard, name)
+        self.function, found = function, function.rewritten
         self.native_ops = frozenset(found.native_ops)
         low = [EPS[tf.as_dtype(t).name] for t in found.low_dtypes]
         self.eps = max(low, default=EPS["float32"]) if found.lossy else EPS["float64"]
@@ -210,10 +193,10 @@ class Promoted:
         wanted = {key: self.guard.base(key.deref()) for key in self.function.shadows}
         offsets = {}
         for leaf, value, base in zip(self.problem.leaves, values, self._base, strict=True):
-            if leaf.position is not None:
-                args[leaf.position] = tf.constant(value)
-            elif leaf.variable is not None:
-                key = leaf.variable.ref()
+            if isinstance(leaf.source, int):
+                args[leaf.source] = tf.constant(value)
+            else:
+                key = leaf.source.ref()
                 wanted[key] = value
                 if value is not base and key in self.function.resources:
                     offsets[self.function.resources[key]] = value - base
@@ -230,7 +213,7 @@ class Promoted:
         return [wide(y) for y in self.function(args)]
 
 
-class Clone:
+class Clone(Reference):
     """A copy of a Keras model, for what cannot be promoted.
 
     It is made from the model's config, with float64 policies and the model's own weights.
@@ -240,13 +223,12 @@ class Clone:
     """
 
     kind: ReferenceKind = "clone"
-    name = "clone"
     eps = EPS["float64"]
 
     def __init__(self, problem: Problem, guard: StateGuard) -> None:
         if problem.model is None or problem.call_with is None:
             raise PromotionError("only a Keras layer or model can be cloned")
-        self.problem, self.guard, self.evaluations = problem, guard, 0
+        super().__init__(problem, guard, "clone")
         self._call = problem.call_with
         model = problem.model
         try:
@@ -260,10 +242,6 @@ class Clone:
             raise PromotionError("the clone has other variables than the model")
         self._copies = {a.value.ref(): b for a, b in zip(theirs, ours, strict=True)}
 
-    def rebase(self, values: Sequence[Array]) -> list[Array]:
-        """Returns the outputs; a clone has nothing to record."""
-        return self.outputs(values)
-
     def outputs(self, values: Sequence[Array]) -> list[Array]:
         """Returns the clone's outputs with the leaves at these values."""
         self.evaluations += 1
@@ -272,10 +250,10 @@ class Clone:
         for key, copy in self._copies.items():
             copy.assign(self.guard.base(key.deref()))
         for leaf, value in zip(self.problem.leaves, values, strict=True):
-            if leaf.position is not None:
-                args[leaf.position] = tf.constant(value)
-            elif leaf.variable is not None and leaf.variable.ref() in self._copies:
-                self._copies[leaf.variable.ref()].assign(value)
+            if isinstance(leaf.source, int):
+                args[leaf.source] = tf.constant(value)
+            elif leaf.source.ref() in self._copies:
+                self._copies[leaf.source.ref()].assign(value)
         return [wide(y) for y in self._call(self.model, args)]
 
 
@@ -292,7 +270,7 @@ def _widened(config: Any) -> Any:
     return config
 
 
-class Native:
+class Native(Reference):
     """The reference of last resort: the function itself, in its own dtype."""
 
     kind: ReferenceKind = "native"
@@ -300,12 +278,8 @@ class Native:
     def __init__(
         self, problem: Problem, guard: StateGuard, name: str, eps: float, forward: Call
     ) -> None:
-        self.problem, self.guard, self.forward = problem, guard, forward
-        self.name, self.eps, self.evaluations = name, eps, 0
-
-    def rebase(self, values: Sequence[Array]) -> list[Array]:
-        """Returns the outputs; there is nothing to record."""
-        return self.outputs(values)
+        super().__init__(problem, guard, name)
+        self.eps, self.forward = eps, forward
 
     def outputs(self, values: Sequence[Array]) -> list[Array]:
         """Returns the outputs with the leaves at these values, as the variant computes them."""
@@ -322,9 +296,9 @@ class ExactGradient:
     """
 
     def __init__(
-        self, problem: Problem, guard: StateGuard, *, eager: bool, drawn: Drawn | None
+        self, problem: Problem, guard: StateGuard, *, eager_seed: int | None, drawn: Drawn | None
     ) -> None:
-        self.problem, self.guard, self.eager, self.drawn = problem, guard, eager, drawn
+        self.problem, self.guard, self.eager_seed, self.drawn = problem, guard, eager_seed, drawn
         self._connected: list[bool] = []
         self._promoted: Promoted | None = None
         self._tried = False
@@ -349,21 +323,21 @@ class ExactGradient:
         if self._promoted is None:
             return None
         self._promoted.set_tail(cotangents)
-        found = self._promoted.outputs(values)
-        own, flat = found[: len(outputs)], iter(found[len(outputs) :])
-        for y, expected in zip(own, outputs, strict=True):
+        found = self._unpacked(self._promoted.outputs(values))
+        found.eps = self._promoted.eps
+        for y, expected in zip(found.outputs, outputs, strict=True):
             if y.shape != expected.shape or not np.allclose(y, expected, 1e-9, 0, equal_nan=True):
                 return None
-        gradients = [next(flat) if there else None for there in self._connected]
-        return Backward(own, gradients, eps=self._promoted.eps)
+        return found
 
     def native(self, args: Sequence[tf.Tensor]) -> Backward:
         """Runs the same trace in its own dtypes, with arguments and cotangents given."""
-        found = self._concrete(*args)
-        count = len(self.problem.output_dtypes)
-        flat = iter([wide(t) for t in found[count:]])
-        gradients = [next(flat) if there else None for there in self._connected]
-        return Backward([wide(t) for t in found[:count]], gradients)
+        return self._unpacked([wide(t) for t in self._concrete(*args)])
+
+    def _unpacked(self, found: Sequence[Array]) -> Backward:
+        flat = iter(found)
+        outputs = [next(flat) for _ in self.problem.output_dtypes]
+        return Backward(outputs, [next(flat) if there else None for there in self._connected])
 
     def _build(self, outputs: Sequence[Array]) -> None:
         problem = self.problem
@@ -384,9 +358,10 @@ class ExactGradient:
         try:
             traced = tf.function(flat, autograph=False)
             concrete = traced.get_concrete_function(*extended.specs())
-            self._promoted = Promoted(
-                extended, self.guard, concrete, freeze=False, eager=self.eager, drawn=self.drawn
+            function = PromotedFunction(
+                extended, concrete, eager_seed=self.eager_seed, drawn=self.drawn
             )
+            self._promoted = Promoted(extended, self.guard, function)
             self.guard.watch(concrete.graph.variables)
             self._promoted.rebase(problem.base())
         except (PromotionError, BackwardError, tf.errors.OpError):

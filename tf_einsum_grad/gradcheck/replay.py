@@ -27,6 +27,7 @@ RANDOM_OPS = re.compile("Random|Multinomial|TruncatedNormal|StatefulUniform|Stat
 _LARGEST_SEED = 2**31 - 1
 
 Values = np.ndarray[Any, Any]
+Concrete = Any  # a ConcreteFunction; what TensorFlow types as one has neither inputs nor graph
 
 
 class Recorder:
@@ -59,9 +60,10 @@ class Recorder:
                 return values[position] if offset is None else values[position] + offset
             return x  # while recording; or in a branch that the base point did not take
 
+        any_shape: Any = None
         traced = tf.function(
             lambda x: tf.numpy_function(record_or_replay, [x], dtype), autograph=False
-        ).get_concrete_function(tf.TensorSpec(None, dtype))
+        ).get_concrete_function(tf.TensorSpec(any_shape, dtype))
         self._keep_alive.append(traced)
         (node,) = [n for n in traced.graph.as_graph_def().node if n.op == "PyFunc"]
         return str(node.attr["token"].s.decode())
@@ -83,14 +85,18 @@ class Recorder:
         self._position = [0] * len(self._position)
 
 
-def draws(concrete: tf.types.experimental.ConcreteFunction, stateless: bool = False) -> bool:
+def all_nodes(concrete: Concrete) -> list[tf.compat.v1.NodeDef]:
+    """Returns the nodes of a traced function and of all that it may call."""
+    graph_def = concrete.graph.as_graph_def()
+    return [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+
+
+def draws(concrete: Concrete, stateless: bool = False) -> bool:
     """Whether a traced function holds random state that only a new global seed resets.
 
     A `tf.py_function` may, so it counts; with `stateless`, any random op does.
     """
-    graph_def = concrete.graph.as_graph_def()
-    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
-    ops = {node.op for node in nodes}
+    ops = {node.op for node in all_nodes(concrete)}
     found = {op for op in ops if RANDOM_OPS.search(op)}
     return "EagerPyFunc" in ops or any(stateless or "Stateless" not in op for op in found)
 
@@ -119,7 +125,7 @@ class Drawn:
     ops: tuple[str, ...]
     values: tuple[Values, ...]
 
-    def replacements(self, concrete: tf.types.experimental.ConcreteFunction) -> dict[str, Values]:
+    def replacements(self, concrete: Concrete) -> dict[str, Values]:
         """Returns them by the names of the tensors of another trace; {} if that differs."""
         found = _drawing(concrete.graph)
         shapes = [op.outputs[0].shape for op in found[: len(self.ops)]]

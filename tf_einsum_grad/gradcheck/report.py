@@ -5,7 +5,6 @@ No TensorFlow here.
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Mapping
@@ -14,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from tf_einsum_grad.gradcheck.numeric import Kink
 from tf_einsum_grad.gradcheck.status import Status
+from tf_einsum_grad.text.numbers import number
+from tf_einsum_grad.text.pages import Html, element
+from tf_einsum_grad.text.terminal import make_table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Group
 
 Index = tuple[int, ...]
 
@@ -35,7 +37,7 @@ class LeafReport:
         fd_error: estimated error of the numeric derivative.
         step: step of the finite difference, relative to the leaf's size.
         kink: "", "kink" or "jump", at the point itself.
-        worst_indices: elements with the largest errors, worst first, if localised.
+        worst_indices: elements with the largest errors, worst first, if localized.
         worst_values: (analytic, numeric) for each of these.
         ratio: analytic / numeric where it is the same everywhere.
         cause: the likely cause, in words.
@@ -151,7 +153,7 @@ class GradientReport:
 
     def to_json(self) -> str:
         """Returns the report as JSON; NaN and infinity become null."""
-        data = {**_plain(self), "passed": self.passed}
+        data = {**asdict(self), "passed": self.passed}
         return json.dumps(_finite(data), allow_nan=False)
 
     def raise_if_failed(self) -> GradientReport:
@@ -160,7 +162,7 @@ class GradientReport:
             raise GradientCheckError(self)
         return self
 
-    def __rich__(self) -> RenderableType:
+    def __rich__(self) -> Group:
         return _rich(self)
 
     def to_html(self) -> str:
@@ -182,13 +184,6 @@ class GradientCheckError(AssertionError):
         self.report = report
 
 
-def _plain(report: GradientReport) -> dict[str, Any]:
-    data = {name: getattr(report, name) for name in GradientReport.__dataclass_fields__}
-    data["leaves"] = [asdict(leaf) for leaf in report.leaves]
-    data["variants"] = dict(report.variants)
-    return data
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -200,17 +195,15 @@ def _finite(value: Any) -> Any:
 
 
 _COLUMNS = ("leaf", "shape", "dtype", "status", "analytic", "numeric", "error", "tolerance")
-
-
-def _number(x: float, digits: int) -> str:
-    return "" if math.isnan(x) else f"{x:.{digits}g}"
+_STATUS = _COLUMNS.index("status")
+_CSS = {"grey50": "#888", "green": "#1a7f37", "dark_orange": "#b35900", "red": "#cf222e"}
 
 
 def _cells(leaf: LeafReport) -> tuple[str, ...]:
     """Returns one row of the table, in the order of `_COLUMNS`."""
     shape = "×".join(map(str, leaf.shape)) or "scalar"
-    values = [_number(x, 4) for x in (leaf.analytic, leaf.numeric)]
-    errors = [_number(x, 2) for x in (leaf.abs_error, leaf.tolerance)]
+    values = [number(x, 4) for x in (leaf.analytic, leaf.numeric)]
+    errors = [number(x, 2) for x in (leaf.abs_error, leaf.tolerance)]
     return (leaf.name, shape, leaf.dtype, str(leaf.status), *values, *errors)
 
 
@@ -230,8 +223,8 @@ def _footer(report: GradientReport) -> str:
     )
 
 
-def _style(status: Status) -> str:
-    """Returns a color that rich and CSS both know."""
+def _color(status: Status) -> str:
+    """Returns a color that rich and `_CSS` know."""
     if status == Status.SKIPPED:
         return "grey50"
     if status.passed:
@@ -240,52 +233,38 @@ def _style(status: Status) -> str:
     return "dark_orange" if status in undecided else "red"
 
 
-def _rich(report: GradientReport) -> RenderableType:
+def _rich(report: GradientReport) -> Group:
     """Returns a rich renderable: a table of leaves, then the findings."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    title = f"{report.status}: gradients of {report.name}"
+    rows: list[list[str | Text]] = [[*_cells(leaf)] for leaf in report.leaves]
+    for row, leaf in zip(rows, report.leaves, strict=True):
+        row[_STATUS] = Text(str(leaf.status), _color(leaf.status))
     # Narrow, so that numbers and names of usual length fit into 80 columns.
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    for column in _COLUMNS:
-        right = column in ("analytic", "numeric", "error", "tolerance")
-        whole = column != "leaf"  # names may be folded, numbers may not
-        table.add_column(
-            column, justify="right" if right else "left", overflow="fold", no_wrap=whole
-        )
-    for leaf in report.leaves:
-        row = [Text(cell) for cell in _cells(leaf)]
-        row[3].stylize(_style(leaf.status))
-        table.add_row(*row)
+    title = f"{report.status}: gradients of {report.name}"
+    table = make_table(_COLUMNS, rows, n_left=4, gap=0, title=title, ruled=True, folded=("leaf",))
     return Group(table, *map(Text, _notes(report)), Text(_footer(report), style="dim"))
-
-
-_CSS = {"grey50": "#888", "green": "#1a7f37", "dark_orange": "#b35900", "red": "#cf222e"}
 
 
 def _html(report: GradientReport) -> str:
     """Returns a self-contained HTML fragment."""
 
-    def paint(status: Status) -> str:
-        return f"color:{_CSS[_style(status)]};font-weight:600"
+    def painted(tag: str, status: Status) -> Html:
+        return element(tag, str(status), style=f"color:{_CSS[_color(status)]};font-weight:600")
 
-    head = "".join(f"<th style='text-align:left'>{c}</th>" for c in _COLUMNS)
-    rows = ""
+    head = [element("th", column, style="text-align:left") for column in _COLUMNS]
+    rows = [element("tr", *head)]
     for leaf in report.leaves:
-        tds = [f"<td>{html.escape(cell)}</td>" for cell in _cells(leaf)]
-        tds[3] = f"<td style='{paint(leaf.status)}'>{leaf.status}</td>"
-        rows += f"<tr title='{html.escape(leaf.status.meaning, quote=True)}'>{''.join(tds)}</tr>"
-    lines = "".join(
-        f"<pre style='margin:.3em 0;white-space:pre-wrap'>{html.escape(line)}</pre>"
-        for line in _notes(report)
-    )
-    return (
-        f"<div style='font-family:sans-serif'><p><span style='{paint(report.status)}'>"
-        f"{report.status}</span>: gradients of {html.escape(report.name)}</p>"
-        f"<table style='border-spacing:1em .2em;font-variant-numeric:tabular-nums'>"
-        f"<tr>{head}</tr>{rows}</table>{lines}"
-        f"<p style='color:#666;font-size:smaller'>{html.escape(_footer(report))}</p></div>"
+        cells = [element("td", cell) for cell in _cells(leaf)]
+        cells[_STATUS] = painted("td", leaf.status)
+        rows.append(element("tr", *cells, title=leaf.status.meaning))
+    style = "margin:.3em 0;white-space:pre-wrap"
+    return element(
+        "div",
+        element("p", painted("span", report.status), f": gradients of {report.name}"),
+        element("table", *rows, style="border-spacing:1em .2em;font-variant-numeric:tabular-nums"),
+        *(element("pre", line, style=style) for line in _notes(report)),
+        element("p", _footer(report), style="color:#666;font-size:smaller"),
+        style="font-family:sans-serif",
     )

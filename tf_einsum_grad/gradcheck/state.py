@@ -19,15 +19,13 @@ class StateGuard:
     """Snapshots state on entry, restores it on exit, also when the body raises.
 
     Args:
-        variables: snapshotted at once; `watch` adds more, as they are found.
         seed: the global seed for every evaluation, where `reseed` is set.
     """
 
-    def __init__(self, variables: Iterable[tf.Variable] = (), seed: int = 0) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
         self.reseed = True  # clears TensorFlow's kernel caches: only where something draws
         self._saved: dict[Any, Array] = {}  # by the variables' `ref()`
-        self.watch(variables)
 
     def __enter__(self) -> StateGuard:
         self._seeds = private.seed_state()

@@ -50,68 +50,42 @@ UNMEASURED = Estimate(math.nan, math.nan, math.nan, finite=False)
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """The traced gradient run in float64, and the numeric derivative that it is held against.
-
-    `scale` is its own ||g * u||, `eps` the precision that it really ran in.
-    """
+    """The traced gradient run in float64, and the numeric derivative that it is held against."""
 
     analytic: float
-    scale: float
-    eps: float
+    scale: float  # its own ||g * u||
+    eps: float  # the precision that it really ran in
     estimate: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known about one leaf in one direction and variant.
+    """What is known about one leaf in one direction and variant."""
 
-    Attributes:
-        defect: what is malformed about the gradient: its shape, its dtype.
-        empty: whether the leaf has no elements.
-        nonfinite: which entries of the gradient are NaN or infinite, in words.
-        connected: whether there is a gradient at all.
-        analytic: the directional derivative by the gradient, Re <g, u>.
-        scale: ||g * u||_2, which rtol is relative to.
-        rtol, default_rtol: the relative tolerance, and whether nobody asked for another.
-        atol: in place of the allowance for rounding, where it was asked for.
-        ignore_kinks: whether to compare with the mean of left and right derivatives.
-        eps: precision of the narrowest dtype between the leaf and the outputs.
-        reference_eps: precision that the numeric derivative was computed in.
-        amplitude: size of the terms that the checked scalar sums.
-        other_draws: whether the reference may draw other random numbers than the variant.
-        step_noise: rounding error of the numeric derivative at the steps tried first.
-        known: what was measured; the fields below hold nothing unless it was.
-        estimate: the numeric derivative.
-        noise: by how much an ulp of every input moves `analytic`.
-        exact: None where there is no such run.
-        traced: `analytic` by the trace in its own dtypes; None where it is something else.
-        symmetric: the analytic and the numeric derivative along a symmetric direction; None
-            where the leaf is no symmetric matrix or symmetry explains nothing.
-        closer: the numeric derivative by many steps; None where not even the largest shows one.
-    """
-
-    defect: str = ""
-    empty: bool = False
-    nonfinite: str = ""
-    connected: bool = True
-    analytic: float = math.nan
-    scale: float = 0.0
+    defect: str = ""  # what is malformed about the gradient: its shape, its dtype
+    empty: bool = False  # the leaf has no elements
+    nonfinite: str = ""  # which entries of the gradient are NaN or infinite, in words
+    connected: bool = True  # there is a gradient at all
+    analytic: float = math.nan  # the directional derivative by the gradient, Re <g, u>
+    scale: float = 0.0  # ||g * u||_2, which rtol is relative to
     rtol: float = 0.0
-    default_rtol: bool = True
-    atol: float | None = None
-    ignore_kinks: bool = False
-    eps: float = EPS["float64"]
-    reference_eps: float = EPS["float64"]
-    amplitude: float = 0.0
-    other_draws: bool = False
-    step_noise: float = 0.0
-    known: frozenset[Need] = frozenset()
-    estimate: Estimate = UNMEASURED
-    noise: float = 0.0
-    exact: Exact | None = None
-    traced: float | None = None
+    default_rtol: bool = True  # nobody asked for another
+    atol: float | None = None  # in place of the allowance for rounding, where it was asked for
+    ignore_kinks: bool = False  # compare with the mean of left and right derivatives
+    eps: float = EPS["float64"]  # of the narrowest dtype between the leaf and the outputs
+    reference_eps: float = EPS["float64"]  # that the numeric derivative was computed in
+    amplitude: float = 0.0  # size of the terms that the checked scalar sums
+    other_draws: bool = False  # the reference may draw other random numbers than the variant
+    step_noise: float = 0.0  # rounding error of the numeric derivative at the first steps
+    known: frozenset[Need] = frozenset()  # what was measured; what follows is void unless it was
+    estimate: Estimate = UNMEASURED  # the numeric derivative
+    noise: float = 0.0  # by how much an ulp of every input moves `analytic`
+    exact: Exact | None = None  # None where there is no such run
+    traced: float | None = None  # `analytic` by the trace in its own dtypes, if it does the same
+    # The analytic and the numeric derivative along a symmetric direction; None where the leaf is
+    # no symmetric matrix, or symmetry explains nothing.
     symmetric: tuple[float, float] | None = None
-    closer: Estimate | None = None
+    closer: Estimate | None = None  # by many steps; None where not even the largest shows one
 
     @property
     def error(self) -> float:
@@ -383,26 +357,10 @@ def right(e: Evidence) -> Answer:
 
 
 RULES: tuple[Rule, ...] = (
-    malformed,
-    empty,
-    not_finite,
-    unmeasured,
-    unsettled,
-    lost,
-    out_of_domain,
-    at_kink,
-    rounded,
-    drawn_otherwise,
-    missing,
-    symmetric,
-    wrong,
-    inaccurate,
-    zero,
-    unsharp,
-    hidden,
-    wrong_exactly,
+    malformed, empty, not_finite, unmeasured, unsettled, lost, out_of_domain, at_kink, rounded,
+    drawn_otherwise, missing, symmetric, wrong, inaccurate, zero, unsharp, hidden, wrong_exactly,
     right,
-)
+)  # fmt: skip
 
 
 def decide(evidence: Evidence) -> Verdict | Need:
@@ -430,20 +388,14 @@ def nearby(verdict: Verdict, kink: Kink) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Symmetry:
-    """Evidence about a second derivative H: u'Hw and w'Hu, which are equal whatever the function.
-
-    Attributes:
-        scale: the size of the terms of both, which `rtol` is relative to.
-        floor: what rounding may do at least.
-        noise: by how much an ulp of every input moves w'Hu; None if that was not measured.
-    """
+    """Evidence about a second derivative H: u'Hw and w'Hu, equal whatever the function."""
 
     uhw: float
     whu: float
-    scale: float
+    scale: float  # the size of the terms of both, which `rtol` is relative to
     rtol: float
-    floor: float
-    noise: float | None = None
+    floor: float  # what rounding may do at least
+    noise: float | None = None  # by how much an ulp of every input moves w'Hu, once measured
 
 
 def decide_symmetry(found: Symmetry) -> Verdict | Need:
