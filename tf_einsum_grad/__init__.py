@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tf_einsum_grad._lazy import lazy_names
+from tf_einsum_grad._version import __version__
 
 if TYPE_CHECKING:
     from tf_einsum_grad import benchmark, draw, gradcheck, keras
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     )
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
-
-__version__ = "0.1.0"
 
 _HOME = {
     "EinsumError": "algebra.errors",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-import tf_einsum_grad
+from tf_einsum_grad._version import __version__
 from tf_einsum_grad.benchmark.results import Environment
 
 __all__ = ["describe_environment"]
@@ -28,7 +28,7 @@ def describe_environment() -> Environment:
         ", ".join(d.get("device_name", "GPU") for d in details) or _cpu(),
         threads,
         (
-            ("tf_einsum_grad", tf_einsum_grad.__version__),
+            ("tf_einsum_grad", __version__),
             ("tensorflow", tf.__version__),
             ("numpy", np.__version__),
             ("python", platform.python_version()),
