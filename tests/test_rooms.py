@@ -95,7 +95,7 @@ def test_a_circle_would_be_found(monkeypatch, tmp_path):
     modules = {f"pkg.{name}": tmp_path / f"{name}.py" for name in ("one", "two")}
     monkeypatch.setattr(sys.modules[__name__], "MODULES", modules)
     assert imports("pkg.one") == {"pkg.two"} and imports("pkg.two") == {"pkg.one"}
-    with pytest.raises(pytest.fail.Exception, match="pkg.one"):
+    with pytest.raises(pytest.fail.Exception, match=r"pkg\.one"):
         test_no_circle()
 
 
