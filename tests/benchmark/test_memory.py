@@ -7,18 +7,11 @@ from tf_einsum_grad.benchmark.workloads import Workload
 MB = 1 << 20
 
 
-# One keeps no count of what is alive; the other counts, but keeps the pages of what is gone.
-ALLOCATORS = {
-    "plain": {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": "0"},
-    "oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPU_ALLOCATOR_USE_BFC": "0"},
-}
-
-
-@pytest.fixture(scope="module", params=ALLOCATORS)
+@pytest.fixture(scope="module", params=["TF_ENABLE_ONEDNN_OPTS", "TF_CPU_ALLOCATOR_USE_BFC"])
 def worker(request):
+    """Asked for by a process whose own allocator keeps pages."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ALLOCATORS[request.param].items():
-            patch.setenv(name, value)
+        patch.setenv(request.param, "1")
         with start_memory_worker() as worker:
             yield worker
 
@@ -32,14 +25,14 @@ def test_the_peak_holds_what_is_needed_and_shows_what_is_not(worker):
     assert use.native > use.ours + 20 * MB
 
 
-def test_results_of_earlier_calls_are_not_counted(worker):
+def test_results_of_earlier_calls_neither_count_nor_hide_what_does(worker):
     # A product makes its result and two gradients, and nothing else.
     w = Workload("", "", "bij,bij->bij", ((64, 256, 256), (64, 256, 256)))
     (use,) = measure_memory(w, ("eager",), worker)
-    assert use.ours < 1.1 * use.needed
+    assert 0.95 * use.needed < use.ours < 1.1 * use.needed
 
 
-@pytest.mark.parametrize("worker", ["oneDNN"], indirect=True)
+@pytest.mark.parametrize("worker", ["TF_ENABLE_ONEDNN_OPTS"], indirect=True)
 def test_a_job_that_fails_leaves_the_worker_alive(worker):
     with pytest.raises(WorkerError, match="ended with status"):
         worker.ask({"equation": "ij->", "shapes": [[2]], "dtype": "float32", "mode": "graph"})

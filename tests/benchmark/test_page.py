@@ -7,6 +7,7 @@ def test_html_is_self_contained_and_well_formed(full, tmp_path):
     text = full.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text("utf-8") == text
     assert not re.search(r"<script|<link|<img|https?://|url\(|@import", text)
+    assert text.count("<tr class='mean'><td>geometric mean</td>") == 1
     assert "chain &lt;&amp;&gt;" in text and "the &lt;result&gt; differs" in text
     charts = re.findall(r"<svg.*?</svg>", text, re.S)
     assert len(charts) >= 3

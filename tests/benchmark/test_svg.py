@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import re
 
 from tf_einsum_grad.benchmark.results import Curve, Line
@@ -19,7 +20,7 @@ def test_names_of_lines_that_end_together_do_not_overlap():
     points = ((1, 1e-3), (2, 2e-3))
     chart = line_chart(Curve("t", "n", (Line("a", points), Line("b", points), Line("c", points))))
     places = [float(y) for y in re.findall(r'<text x="370.0" y="([^"]*)"', chart)]
-    assert [b - a for a, b in zip(places, places[1:], strict=False)] == [14.0, 14.0]
+    assert [b - a for a, b in itertools.pairwise(places)] == [14.0, 14.0]
 
 
 def test_of_one_size_there_is_no_chart():

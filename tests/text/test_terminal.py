@@ -21,8 +21,8 @@ def test_names_stand_left_and_numbers_right():
 
 
 def test_a_ruled_table_with_a_title():
-    lines = shown(make_table(("a", "b"), [("1", "2")], title="T", ruled=True, gap=0))
-    assert [line.strip() for line in lines] == ["T", "", "a b", "───", "1 2", ""]
+    lines = shown(make_table(("a", "b"), [("1", "234")], title="T", ruled=True, gap=0))
+    assert [line.rstrip() for line in lines] == ["T", "", " a   b", " ─────", " 1 234", ""]
 
 
 def test_where_space_is_short_cells_fold_or_end_in_an_ellipsis():

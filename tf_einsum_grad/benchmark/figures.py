@@ -1,4 +1,4 @@
-"""What the charts show, whoever draws them: rows, axes, colours and markers."""
+"""What the charts show, whoever draws them: rows, axes and colors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "ratio_ticks",
 ]
 
-# Okabe and Ito's palette, which people with any colour vision tell apart.
+# Okabe and Ito's palette, which people with any color vision tell apart.
 COLORS: dict[Mode, str] = {"eager": "#E69F00", "graph": "#0072B2", "xla": "#009E73"}
 LINE_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
 

@@ -1,4 +1,4 @@
-"""Peak memory of each variant: in a process each on CPU, in this one on GPU."""
+"""Peak memory of each variant: a process each on CPU, the allocator's own figures on GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_einsum_grad.benchmark.peak import peak_bytes
 from tf_einsum_grad.benchmark.results import Memory
 from tf_einsum_grad.benchmark.variants import VARIANTS, Variant, build_passes, make_tensors
 from tf_einsum_grad.benchmark.workers import Worker
@@ -17,11 +16,16 @@ from tf_einsum_grad.benchmark.workloads import Mode, Workload
 __all__ = ["measure_memory", "measure_peak", "start_memory_worker"]
 
 
+# The allocator whose memory shows in the pages of a process, since it gives back what is freed.
+# oneDNN's and the BFC one keep pages, so that a process shows nothing of what they hand out again.
+_PLAIN_ALLOCATOR = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": "0"}
+
+
 def start_memory_worker() -> Worker:
-    """The process that `measure_memory` asks on CPU."""
+    """Starts the process that `measure_memory` asks on CPU, with TensorFlow's plain allocator."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env = {**os.environ, **_PLAIN_ALLOCATOR, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return Worker([sys.executable, "-m", "tf_einsum_grad.benchmark.memory_worker"], env)
 
 
@@ -61,5 +65,9 @@ def _on_cpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int
 
 def _on_gpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
     operands, cotangent = make_tensors(workload)
-    passes = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)
-    return peak_bytes(passes["both"](), "GPU:0")
+    call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
+    call()
+    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    call()
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"] - before)

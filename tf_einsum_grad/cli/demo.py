@@ -190,10 +190,10 @@ def _compare_on(
         for who, einsum in VARIANTS.items()
     }
     say(f"{device}: the gradients, by this package and by TensorFlow")
-    _, *ours = as_arrays(passes["ours"]()())
+    ours = as_arrays(passes["ours"]()())[1:]
     against_native: list[float | None] = [None] * len(ours)
     try:
-        _, *native = as_arrays(passes["native"]()())
+        native = as_arrays(passes["native"]()())[1:]
     except (ValueError, tf.errors.OpError):
         del passes["native"]
     else:
