@@ -155,8 +155,13 @@ def test_layers_that_give_their_weights_to_tf_einsum(policy):
     assert np.abs(layer.kernel.numpy() - before).max() > 0
 
 
+def run_alone(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_install_where_keras_runs_on_another_backend():
-    program = """
+    run_alone("""
 import keras
 from keras.src.backend.tensorflow import numpy as keras_backend
 keras.backend.backend = lambda: "jax"
@@ -165,9 +170,17 @@ keras_own = keras_backend.einsum
 with teg.installed():
     assert tf.einsum("i->ii", tf.ones(2)).shape == (2, 2)
     assert keras_backend.einsum is keras_own
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+""")
+
+
+def test_a_module_that_is_imported_later_is_replaced_too():
+    # `tensorflow.compat.v2` is another module than `tf.compat.v2` was before its first import.
+    run_alone("""
+import tensorflow as tf, tf_einsum_grad as teg
+teg.install()
+import tensorflow.compat.v2 as tf2
+assert tf2.einsum is tf2.linalg.einsum is tf.compat.v2.einsum is tf.einsum
+""")
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])

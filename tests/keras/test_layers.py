@@ -220,6 +220,26 @@ def test_einsum_layer_shapes_without_a_call():
         Einsum("ij->i", optimize="gredy")
 
 
+def test_options_reach_einsum_and_the_config(monkeypatch):
+    seen = []
+    run_call = backend.run_call
+    monkeypatch.setattr(backend, "run_call", lambda *a, **k: seen.append(k) or run_call(*a, **k))
+    options = {"optimize": "greedy", "sizes": {"k": 2}, "size_hints": {"i": 8}}
+    layer = Einsum("bi,bj->bijk", **options)
+    again = Einsum.from_config(layer.get_config())
+    for einsum in (layer, again):
+        einsum([np.ones([2, 3], "float32"), np.ones([2, 4], "float32")])
+    assert seen == [options, options]
+
+
+def test_a_policy_casts_floats_only():
+    layer = Einsum("bi,bi->b", dtype="mixed_float16")
+    for dtype, expected in (("float32", "float16"), ("int32", "int32")):
+        x = np.ones([2, 3], dtype)
+        symbolic = layer([keras.Input([3], dtype=dtype)] * 2)
+        assert symbolic.dtype == expected == layer([x, x]).dtype
+
+
 def test_wrong_sizes_in_a_built_layer_name_the_label():
     layer = EinsumDense("...x,xy->...y", 5)
     layer.build((None, 4, 3))

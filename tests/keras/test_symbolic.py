@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import tf_einsum_grad as teg
+from tf_einsum_grad.keras import symbolic
+from tf_einsum_grad.keras.symbolic import EinsumOperation
 
 LABELS = "abcdXYZ"
 
@@ -94,6 +96,19 @@ def test_a_functional_model_is_saved_loaded_and_fitted(tmp_path):
     loaded = keras.models.load_model(tmp_path / "m.keras")
     np.testing.assert_allclose(loaded(arrays), model(arrays), rtol=1e-5)
     assert loaded.output_shape == (None, 3, 2, 1)
+    for m in (model, loaded):
+        first, second = (op for op in m.operations if isinstance(op, EinsumOperation))
+        assert (first.optimize, first.size_hints, first.sizes) == ("greedy", {"b": 4}, None)
+        assert (second.name, second.sizes) == ("widen", {"m": 2})
+
+
+def test_options_reach_einsum(monkeypatch):
+    seen = []
+    monkeypatch.setattr(symbolic, "run_call", lambda *args: seen.append(args[2:]) or args[1][0])
+    x = keras.Input([3])
+    y = teg.einsum("bi,bi,i->bi", x, x, np.ones(3), optimize="greedy", size_hints={"b": 4})
+    keras.Model(x, y)(np.ones([2, 3], "float32"))
+    assert seen == [("greedy", None, {"b": 4})]
 
 
 def test_sublists_and_variables():

@@ -82,8 +82,8 @@ def test_of_equal_axes_neighbours_are_taken():
 @pytest.mark.parametrize("text", ["iji->ij", "ij->iji", "abcab->abc", "abc->abcba"])
 def test_diagonals_permute_nothing(text):
     """A permute would read all of a tensor whose diagonal is a small part of it."""
-    lowering = lower(contraction(text, sizes_of(text)))
-    assert all(isinstance(step, do.Diagonal | do.EmbedDiagonal) for step in steps(lowering))
+    found = steps(lower(contraction(text, sizes_of(text))))
+    assert found and all(isinstance(step, do.Diagonal | do.EmbedDiagonal) for step in found)
 
 
 def test_the_question_permutes_nothing_in_either_direction():
@@ -188,17 +188,17 @@ def test_small_outer_products_of_a_batch_go_to_matmul(size, kernel):
 
 
 def test_labels_of_size_1_cost_no_permute():
-    sizes = sizes_of("abc,bd->dac", 64, b=64, a=1)
-    lowered = lower(contraction("cab,bd->dac", sizes))
-    assert not any(isinstance(step, do.Permute) for part in lowered.prepare for step in part)
+    def permutes(**sizes):
+        lowering = lower(contraction("cab,bd->dac", sizes_of("abc,bd->dac", 64, **sizes)))
+        return any(isinstance(step, do.Permute) for step in steps(lowering))
+
+    assert permutes() and not permutes(a=1)
 
 
 def test_neighbors_move_as_one():
-    sizes = sizes_of("abcd,abe->cdabe", 8)
-    for lowering in pairwise_lowerings(contraction("abcd,abe->cdabe", sizes)):
-        for step in steps(lowering):
-            if isinstance(step, do.Permute):
-                assert len(step.axes) <= 3  # ab, cd, e
+    lowerings = pairwise_lowerings(contraction("abcd,abe->cdabe", sizes_of("abcd,abe->cdabe", 8)))
+    permutes = [s for lowering in lowerings for s in steps(lowering) if isinstance(s, do.Permute)]
+    assert permutes and all(len(permute.axes) <= 3 for permute in permutes)  # ab, cd, e
 
 
 @pytest.mark.parametrize(
