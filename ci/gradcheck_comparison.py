@@ -1,4 +1,4 @@
-"""Run the planted bugs and the correct cases with our checker and others; write the table.
+"""Runs the planted bugs and the correct cases with our checker and others; writes the table.
 
     ci/gradcheck_comparison [--peers PYTHON]
 
@@ -34,7 +34,7 @@ def ours(case) -> str:
 
 
 def tf_test(case) -> str:
-    """tf.test.compute_gradient, first order, in eager mode, as its documentation shows it."""
+    """Asks tf.test.compute_gradient, first order, in eager mode, as its documentation shows it."""
     fn, inputs, options = case
     arguments = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     extra = {"training": True} if options.get("training") else {}

@@ -1,6 +1,6 @@
 """The cases of tests/gradcheck/cases.py that torch and JAX can express, run with their checkers.
 
-Runs in an environment of its own (`--python` of ci/gradcheck_comparison): prints one JSON object,
+Runs in an environment of its own (`--peers` of ci/gradcheck_comparison): prints one JSON object,
 case -> column -> "passes", "flags" or "raises". Inputs are float64 and tolerances the defaults,
 which is what these checkers are made for; `large_offset_plus_tanh` is float32, as its point is.
 """

@@ -1,4 +1,4 @@
-"""Check a 12-layer Keras transformer of about 5 million parameters: order 1, eager, one direction.
+"""Checks a 12-layer Keras transformer of 5 million parameters: order 1, eager, one direction.
 
 Prints one line of JSON with what it took.
 """

@@ -176,7 +176,7 @@ RIGHT = {
     "ties of top-k": (lambda v: tf.math.top_k(v, 2)[0], (ZEROS_AND_ONES,), {}),
     "sort": (tf.sort, (x(7),), {}),
     "hinge at its kink": (lambda v: keras.losses.hinge(tf.ones(4), v), (tf.ones(4),), {}),
-    "vector quantisation": (quantized, (x(3, 2), x(5, 2, seed=1)), {}),
+    "vector quantization": (quantized, (x(3, 2), x(5, 2, seed=1)), {}),
     "1e30": (lambda v: v * 3 + 1, (x(5) * 1e30,), {}),
     "1e-30": (lambda v: tf.sin(v) * 2, (x(5) * 1e-30,), {}),
     "other units": (lambda a, b: a * tf.sin(b), (x(5) * 1e6, x(5) * 1e-6), {}),

@@ -78,7 +78,7 @@ def test_noise_is_no_jump():
     noisy = lambda h: math.sin(h) + 1e-7 * math.sin(1e15 * h + 1)  # noqa: E731
     estimate = derivative(noisy, eps=2.0**-23).refine()
     assert estimate.kink == ""
-    assert abs(estimate.value - 1) <= 10 * estimate.error
+    assert abs(estimate.value - 1) <= 10 * estimate.error < 0.01
 
 
 # ------------------------------------------------------------------ directions
@@ -98,7 +98,7 @@ def test_directions_leave_infinite_entries_alone_and_move_zero_leaves():
 
 def test_cotangents_are_representable_and_do_not_overflow_float16():
     y = np.full(100, 1e-7)
-    v = numeric.cotangent(np.random.default_rng(0), y, np.float16, half=True)
+    v = numeric.cotangent(np.random.default_rng(0), y, np.float16, 1e-7, half=True)
     assert np.array_equal(v, v.astype(np.float16)) and np.isfinite(v.astype(np.float16)).all()
     assert np.abs(v).max() < 500
 

@@ -11,10 +11,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-import tensorflow as tf
-
 from tf_einsum_grad.gradcheck.diagnose import diagnose, hints, leaf_report
-from tf_einsum_grad.gradcheck.inputs import build_problem
+from tf_einsum_grad.gradcheck.inputs import InputChoice, Loss, VariableChoice, build_problem
 from tf_einsum_grad.gradcheck.problem import (
     Kinks,
     Options,
@@ -38,9 +36,9 @@ def check_gradients(
     fn_or_model: Callable[..., Any],
     inputs: Any,
     *,
-    variables: str | tf.Variable | Iterable[str | tf.Variable] | None = "trainable",
-    wrt: int | str | Iterable[int | str] | None = None,
-    loss: Callable[[Any], Any] | tuple[Any, Any] | None = None,
+    variables: VariableChoice = "trainable",
+    wrt: InputChoice = None,
+    loss: Loss = None,
     training: bool | None = None,
     order: int = 1,
     n_directions: int = 2,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_einsum_grad.gradcheck.numeric import Array
-from tf_einsum_grad.gradcheck.report import GradientReport
 from tf_einsum_grad.text.terminal import progress
 
 if TYPE_CHECKING:
@@ -93,20 +92,15 @@ def check_callable_cli(
     report = dataclasses.replace(report, name=name)
     console.print(report)
     try:
-        write_files(report, args)
+        if args.html:
+            head = f"<!doctype html><meta charset='utf-8'><title>{report.name}</title>"
+            args.html.write_text(head + report.to_html(), encoding="utf-8")
+        if args.json:
+            args.json.write_text(report.to_json() + "\n", encoding="utf-8")
     except OSError as error:
         print(f"error: cannot write the report: {error}", file=sys.stderr)
         return BAD_USAGE
     return PASSED if report.passed else FAILED
-
-
-def write_files(report: GradientReport, args: argparse.Namespace) -> None:
-    """Writes what --html and --json ask for."""
-    if args.html:
-        head = f"<!doctype html><meta charset='utf-8'><title>{report.name}</title>"
-        args.html.write_text(head + report.to_html(), encoding="utf-8")
-    if args.json:
-        args.json.write_text(report.to_json() + "\n", encoding="utf-8")
 
 
 def _load(path: Path) -> keras.Model:

@@ -23,9 +23,19 @@ from tf_einsum_grad.gradcheck.problem import (
 )
 from tf_einsum_grad.gradcheck.promote import differentiable
 
+VariableChoice = str | tf.Variable | Iterable[str | tf.Variable] | None
+InputChoice = int | str | Iterable[int | str] | None
+Loss = Callable[[Any], Any] | tuple[Any, Any] | None
+
 
 def build_problem(
-    fn: Any, inputs: Any, *, variables: Any, wrt: Any, loss: Any, training: bool | None
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    variables: VariableChoice,
+    wrt: InputChoice,
+    loss: Loss,
+    training: bool | None,
 ) -> Problem:
     """Makes a function and its inputs a problem.
 
@@ -168,24 +178,24 @@ def _becomes_tensor(value: Any) -> bool:
     return tf.is_tensor(value) or isinstance(value, known) or hasattr(value, "__array__")
 
 
-def _loss(loss: Any) -> Callable[[Any], Any] | None:
+def _loss(loss: Loss) -> Callable[[Any], Any] | None:
     """Makes a callable of the outputs of a loss: one, or (a Keras loss or its name, targets)."""
     if isinstance(loss, tuple) and len(loss) == 2:
         function, targets = loss
         function = keras.losses.get(function)
         return lambda outputs: function(targets, outputs)
-    if loss is not None and not callable(loss):
-        raise ValueError(
-            f"loss must be a function of the outputs, or (a Keras loss, targets), got {loss!r}"
-        )
-    return loss  # type: ignore[no-any-return]
+    if loss is None or callable(loss):
+        return loss
+    raise ValueError(
+        f"loss must be a function of the outputs, or (a Keras loss, targets), got {loss!r}"
+    )
 
 
 def _choose_inputs(
     problem: Problem,
     named: Sequence[tuple[str, str, Any]],
     tensors: Sequence[tf.Tensor | None],
-    wrt: Any,
+    wrt: InputChoice,
 ) -> None:
     wanted = None if wrt is None else [wrt] if isinstance(wrt, (str, int)) else list(wrt)
     roots = list(dict.fromkeys(root for root, _, _ in named))
@@ -213,38 +223,45 @@ def _choose_inputs(
 
 
 def _choose_variables(
-    problem: Problem, holders: Sequence[Any], choice: Any, passed: Sequence[tf.Variable]
+    problem: Problem,
+    holders: Sequence[Any],
+    choice: VariableChoice,
+    passed: Sequence[tf.Variable],
 ) -> None:
     every, trainable = _find_variables(holders, problem)
     every, trainable = _unique([*passed, *every]), _unique([*passed, *trainable])
     names = _variable_names(holders, every)
-    problem.variables = _unique([*every, *_side_variables(holders)])
     if choice is None:
-        chosen: list[tf.Variable] = []
-    elif isinstance(choice, str) and choice == "trainable":
-        chosen = trainable
-    elif isinstance(choice, str) and choice == "all":
-        chosen = every
-    else:
         chosen = []
-        if isinstance(choice, str) or _is_variable(choice) or not isinstance(choice, Iterable):
-            choice = [choice]
-        for item in choice:
-            if _is_variable(item):
-                chosen.append(_unwrap(item))
-                continue
-            if not isinstance(item, str):
-                raise ValueError(f"variables must hold names and variables, got {item!r}")
-            matches = [v for v in every if fnmatch.fnmatchcase(names[v.ref()], item)]
-            if not matches:
-                known = ", ".join(names[v.ref()] for v in every) or "none"
-                raise ValueError(f"variables: nothing matches {item!r}; there are: {known}")
-            chosen += matches
-        problem.variables = _unique([*problem.variables, *chosen])
+    elif isinstance(choice, str) and choice in ("trainable", "all"):
+        chosen = trainable if choice == "trainable" else every
+    else:
+        chosen = _named_variables(choice, every, names)
+    problem.variables = _unique([*every, *_side_variables(holders), *chosen])
     for v in _unique(chosen):
         if differentiable(v.dtype):
             name = names.get(v.ref()) or v.name.removesuffix(":0")
             problem.leaves.append(Leaf(name, static_shape(v), v.dtype, v))
+
+
+def _named_variables(
+    choice: Any, every: Sequence[tf.Variable], names: Mapping[Any, str]
+) -> list[tf.Variable]:
+    if isinstance(choice, str) or _is_variable(choice) or not isinstance(choice, Iterable):
+        choice = [choice]
+    chosen: list[tf.Variable] = []
+    for item in choice:
+        if _is_variable(item):
+            chosen.append(_unwrap(item))
+            continue
+        if not isinstance(item, str):
+            raise ValueError(f"variables must hold names and variables, got {item!r}")
+        matches = [v for v in every if fnmatch.fnmatchcase(names[v.ref()], item)]
+        if not matches:
+            known = ", ".join(names[v.ref()] for v in every) or "none"
+            raise ValueError(f"variables: nothing matches {item!r}; there are: {known}")
+        chosen += matches
+    return chosen
 
 
 def _find_variables(

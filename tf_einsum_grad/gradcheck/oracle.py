@@ -35,17 +35,12 @@ class NondeterministicError(RuntimeError):
 
 
 class Oracle:
-    """Builds references as they are needed, in the order of their quality.
-
-    Attributes:
-        warnings: what makes the references weaker than they could be.
-        used: the kinds of reference that were chosen.
-    """
+    """Builds references as they are needed, in the order of their quality."""
 
     def __init__(self, problem: Problem, options: Options, guard: StateGuard) -> None:
         self.problem, self.options, self.guard = problem, options, guard
-        self.warnings: list[str] = []
-        self.used: set[str] = set()
+        self.warnings: list[str] = []  # what makes the references weaker than they could be
+        self.used: set[str] = set()  # the kinds of reference that were chosen
         self._references: dict[str, Reference | None] = {}
         self._exact: dict[str, ExactGradient] = {}
         self._at: dict[str, Point] = {}
@@ -179,10 +174,8 @@ class Oracle:
                 self.used.add(reference.kind)
                 return reference
             refused.append(name)
-        self._warn(
-            f"{variant.name}: the {', '.join(refused)} reference computes other values than"
-            " the function"
-        )
+        which = f"{variant.name}: the {', '.join(refused)} reference"
+        self._warn(f"{which} computes other values than the function")
         last = self._get(refused[-1], variant) if refused else None
         if last is None:
             raise ValueError(f"reference={self.options.reference!r} does not work here")
@@ -235,9 +228,7 @@ class Oracle:
         kind = self.drawn_like(variant)
         if kind not in self._exact:
             drawn, seed = self._drawn_for(kind), self.guard.seed if kind == "eager" else None
-            self._exact[kind] = ExactGradient(
-                self.problem, self.guard, eager_seed=seed, drawn=drawn
-            )
+            self._exact[kind] = ExactGradient(self.problem, self.guard, seed, drawn)
         return self._exact[kind]
 
     def _drawn_for(self, kind: str) -> Drawn | None:
@@ -259,26 +250,24 @@ class Oracle:
 
     def _get(self, name: str, variant: Variant) -> Reference | None:
         if name not in self._references:
-            automatic = self.options.reference == "auto"
-            if name == "clone" and automatic and self.problem.model is None:
-                self._references[name] = None
-            else:
+            self._references[name] = None
+            try:
                 self._references[name] = self._build(name, variant)
+            except (PromotionError, tf.errors.OpError) as error:
+                why = str(error) if isinstance(error, PromotionError) else brief(error)
+                automatic = self.options.reference == "auto"
+                if name != "clone" or not automatic or self.problem.model is not None:
+                    self._warn(f"no {name} reference: {why}")
         return self._references[name]
 
-    def _build(self, name: str, variant: Variant) -> Reference | None:
-        problem = self.problem
-        if name.startswith("native"):
-            eps = max(self._graph_eps, *(EPS.get(d.name, 1e-2) for d in problem.output_dtypes))
-            return Native(problem, self.guard, name, eps, variant.forward)
-        try:
-            if name == "clone":
-                return Clone(problem, self.guard)
+    def _build(self, name: str, variant: Variant) -> Reference:
+        if name.startswith("promote"):
             return self._promoted(name)
-        except (PromotionError, tf.errors.OpError) as error:
-            why = str(error) if isinstance(error, PromotionError) else brief(error)
-            self._warn(f"no {name} reference: {why}")
-            return None
+        if name == "clone":
+            return Clone(self.problem, self.guard)
+        dtypes = self.problem.output_dtypes
+        eps = max(self._graph_eps, *(EPS.get(d.name, 1e-2) for d in dtypes))
+        return Native(self.problem, self.guard, name, eps, variant.forward)
 
     def _promoted(self, name: str) -> Promoted:
         problem = self.problem

@@ -100,33 +100,22 @@ class PromotedFunction:
         outputs = self._function(*args)
         return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
-    @property
-    def python(self) -> bool:
-        """Whether Python code runs in it, which sees the real variables and not the shadows."""
-        return bool(self.rewritten.ops & PYTHON_OPS)
-
     def _shadow_captures(
         self, concrete: Concrete, known: Sequence[tf.Variable]
     ) -> dict[str, tf.Tensor]:
         by_handle = {v.handle.ref(): v for v in [*concrete.graph.variables, *known]}
         captured = {}
         for external, internal in concrete.graph.captures:
-            if external.dtype == tf.resource:
-                variable = by_handle.get(external.ref())
-                if variable is not None:
-                    external = self._shadow(variable).handle
-                    self.resources[variable.ref()] = internal.op.name
+            variable = by_handle.get(external.ref())
+            if variable is not None:
+                value = tf.cast(tf.convert_to_tensor(variable), wider(variable.dtype))
+                shadow = tf.Variable(value, trainable=False, shape=variable.shape)
+                external, key = shadow.handle, variable.ref()
+                self.shadows[key], self.resources[key] = shadow, internal.op.name
             elif external.dtype != wider(external.dtype):
                 external = tf.cast(external, wider(external.dtype))
             captured[internal.name] = external
         return captured
-
-    def _shadow(self, variable: tf.Variable) -> tf.Variable:
-        key = variable.ref()
-        if key not in self.shadows:
-            value = tf.cast(tf.convert_to_tensor(variable), wider(variable.dtype))
-            self.shadows[key] = tf.Variable(value, trainable=False, shape=variable.shape)
-        return self.shadows[key]
 
     def _import(self, concrete: Concrete, arity: int) -> Concrete:
         inputs = [t for t in concrete.inputs if t.name not in self._captured][:arity]
@@ -159,6 +148,8 @@ class Promoted(Reference):
         self.native_ops = frozenset(found.native_ops)
         low = [EPS[tf.as_dtype(t).name] for t in found.low_dtypes]
         self.eps = max(low, default=EPS["float32"]) if found.lossy else EPS["float64"]
+        # Python code sees the real variables and not the shadows.
+        self._python = bool(found.ops & PYTHON_OPS)
         writes = any(map(_WRITES.search, found.ops))
         self._rewritten_always = writes and bool(found.ops & _BRANCHES)
         self._written = set(self.function.shadows) if writes else set()
@@ -206,9 +197,9 @@ class Promoted(Reference):
             if key in self._written or self._current.get(key) is not wanted[key]:
                 shadow.assign(tf.cast(wanted[key], shadow.dtype))
                 self._current[key] = wanted[key]
-        if self.guard.reseed or self.function.python:
+        if self.guard.reseed or self._python:
             self.guard.reset()
-        if self.function.python:
+        if self._python:
             self.problem.assign(values)
         return [wide(y) for y in self.function(args)]
 
@@ -296,7 +287,7 @@ class ExactGradient:
     """
 
     def __init__(
-        self, problem: Problem, guard: StateGuard, *, eager_seed: int | None, drawn: Drawn | None
+        self, problem: Problem, guard: StateGuard, eager_seed: int | None, drawn: Drawn | None
     ) -> None:
         self.problem, self.guard, self.eager_seed, self.drawn = problem, guard, eager_seed, drawn
         self._connected: list[bool] = []

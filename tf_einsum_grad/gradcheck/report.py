@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tf_einsum_grad.gradcheck.numeric import Kink
@@ -111,7 +112,7 @@ class GradientReport:
     seconds: float
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
-    name: str = field(default="function")
+    name: str = "function"
 
     @property
     def passed(self) -> bool:
@@ -128,15 +129,15 @@ class GradientReport:
 
     def summary(self) -> str:
         """Returns the report as plain text: the verdict, then what did not pass and why."""
-        counts: dict[str, int] = {}
-        for leaf in self.leaves:
-            counts[str(leaf.status)] = counts.get(str(leaf.status), 0) + 1
+        counts = Counter(str(leaf.status) for leaf in self.leaves)
         found = ", ".join(f"{n} {status}" for status, n in counts.items())
         lines = [f"{self.status}: gradients of {self.name}: {found}"]
-        lines += [f"  {leaf.describe()}" + self._where(leaf) for leaf in self.failed_leaves]
-        lines += [
-            f"  {leaf.describe()}" for leaf in self.leaves if leaf.status == Status.PASS_NEARBY
-        ]
+        for leaf in self.failed_leaves:
+            lines.append(f"  {leaf.describe()}")
+            if len(self.variants) > 1 and leaf.variant:
+                lines.append(f"    in variant {leaf.variant}")
+        nearby = [leaf for leaf in self.leaves if leaf.status == Status.PASS_NEARBY]
+        lines += [f"  {leaf.describe()}" for leaf in nearby]
         lines += [f"  hint: {hint}" for hint in self.hints]
         lines += [f"  warning: {warning}" for warning in self.warnings]
         if len(self.variants) > 1:
@@ -146,10 +147,6 @@ class GradientReport:
             f" {self.backward_passes} backward passes, {self.seconds:.1f} s, seed {self.seed}"
         )
         return "\n".join(lines)
-
-    def _where(self, leaf: LeafReport) -> str:
-        several = len(self.variants) > 1 and leaf.variant
-        return f"\n    in variant {leaf.variant}" if several else ""
 
     def to_json(self) -> str:
         """Returns the report as JSON; NaN and infinity become null."""

@@ -153,7 +153,7 @@ class Run:
         wide = self.oracle.coarsest_eps <= EPS["float32"]
         factor = _LARGER if number == 1 and wide else 1.0
         return [
-            cotangent(self._rng, y, d.as_numpy_dtype, size=size / factor, half=d.size == 2)
+            cotangent(self._rng, y, d.as_numpy_dtype, size / factor, d.size == 2)
             for y, d, size in zip(outputs, self.problem.output_dtypes, sizes, strict=True)
         ]
 

@@ -188,8 +188,7 @@ Rule = Callable[[Evidence], Answer]
 
 
 def _verdict(e: Evidence, status: Status, cause: str = "") -> Verdict:
-    kink = e.estimate.kink
-    return Verdict(status, cause, e.analytic, e.scale, e.seen, e.tolerance, kink)
+    return Verdict(status, cause, e.analytic, e.scale, e.seen, e.tolerance, e.estimate.kink)
 
 
 def malformed(e: Evidence) -> Answer:
@@ -346,8 +345,7 @@ def wrong_exactly(e: Evidence) -> Answer:
     if not estimate.finite or not abs(exact.analytic - estimate.value) > tolerance:
         return None
     undecided = e.undecided(estimate.error, abs(estimate.value))
-    status = Status.INCONCLUSIVE if undecided else Status.FAIL
-    kink = e.estimate.kink
+    status, kink = Status.INCONCLUSIVE if undecided else Status.FAIL, e.estimate.kink
     return Verdict(status, "", exact.analytic, exact.scale, estimate, tolerance, kink, exact=True)
 
 
