@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import tensorflow as tf
 
 from tests.cli.running import run
 from tf_einsum_grad.benchmark import variants
+from tf_einsum_grad.cli import check
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -47,8 +50,17 @@ def test_a_wrong_gradient_is_found(capsys, monkeypatch):
     assert "FAIL" in out
 
 
-def test_what_differences_miss_the_comparison_with_native_finds(capsys, monkeypatch):
-    monkeypatch.setitem(variants.VARIANTS, "ours", scaled_gradients(1 + 1e-5))
-    code, out, _ = run(capsys, "check", "ij,jk->ik", "3,4", "4,2")
-    assert code == 1
-    assert "PASS" in out and "1.0e-05 of their largest element" in out
+@pytest.mark.parametrize(
+    ("comparison", "code", "shown"),
+    [
+        ([(1e-7, 1e-6), (2e-7, 1e-6)], 0, "2.0e-07"),
+        ([(1e-5, 1e-6), (1e-7, 1e-6)], 1, "1.0e-05"),
+        ([(math.nan, 1e-6), (1e-7, 1e-6)], 1, "nan"),
+    ],
+)
+def test_gradients_that_differ_from_natives_are_wrong(capsys, monkeypatch, comparison, code, shown):
+    monkeypatch.setattr(check, "_compare_with_native", lambda *_: comparison)
+    found, out, _ = run(capsys, "check", "ij,jk->ik", "3,4", "4,2")
+    assert found == code
+    assert "PASS: gradients of" in out
+    assert f"Against native einsum's gradients: {shown} of their largest element" in out
