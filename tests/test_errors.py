@@ -215,7 +215,7 @@ def test_autograph_keeps_the_kind():
         function(ones(2, 3), ones(4, 5))
 
 
-def test_what_an_optimiser_raises_comes_through():
+def test_what_an_optimizer_raises_comes_through():
     with pytest.raises(RuntimeError, match="own error"):
         einsum("ij,jk,kl->il", ones(2, 3), ones(3, 4), ones(4, 5), optimize=raising)
 

@@ -49,7 +49,7 @@ def largest_tensor(graph):
         ("...x,xy->...y", [(8, 16, 32), (32, 24)]),  # from the docstring of Keras' EinsumDense
     ],
 )
-def test_a_summed_ellipsis_is_not_materialised(equation, shapes):
+def test_a_summed_ellipsis_is_not_materialized(equation, shapes):
     graph = gradient_graph(lambda x, w: einsum(equation, x, w), *shapes)
     assert largest_tensor(graph) == np.prod(shapes[0])  # an operand: nothing is larger
 
@@ -80,6 +80,14 @@ def test_half_types_accumulate_in_float32(equation, shapes, dtype, compiled):
         wanted,
         rtol=2**-10 if dtype == tf.float16 else 2**-8,
     )
+
+
+@pytest.mark.parametrize("compiled", [None, False, True])
+def test_products_beyond_float16_are_summed(compiled):
+    x = tf.repeat(tf.constant([[300.0], [-300.0], [1.0]], tf.float16), 512, axis=1)
+    y = tf.fill([3, 512], tf.constant(300.0, tf.float16))
+    got = in_mode(compiled, lambda x, y: einsum("cb,cb->b", x, y))(x, y)
+    np.testing.assert_array_equal(got, np.full(512, 300.0))  # 90000 - 90000 + 300
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])

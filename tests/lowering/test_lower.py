@@ -73,7 +73,7 @@ def test_diagonals(text, size, dtype, target, kernel):
     assert step.kernel == kernel
 
 
-def test_of_equal_axes_neighbours_are_taken():
+def test_of_equal_axes_neighbors_are_taken():
     first, second = steps(lower(contraction("i->iii", {"i": 64})))
     assert (first.first, first.second) == (0, 1) and (second.first, second.second) == (1, 2)
     assert {first.kernel, second.kernel} == {"set_diag"}
@@ -175,7 +175,7 @@ def test_a_product_of_two_large_transposes_is_the_transpose_of_one():
     assert small.combine.transpose_a and small.combine.transpose_b
 
 
-def test_a_large_product_is_not_materialised_to_be_summed():
+def test_a_large_product_is_not_materialized_to_be_summed():
     sizes = sizes_of("ij,j->i", 4096)
     assert lower(contraction("ij,j->i", sizes)).kernel == "matmul"
     assert cost_of(contraction("ij,j->i", sizes)).scratch_bytes == 0
