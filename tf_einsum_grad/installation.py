@@ -79,7 +79,7 @@ def uninstall() -> None:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """`install` for the length of a block; blocks nest, and an exception restores as well.
+    """Installs for the length of a block; blocks nest, and an exception restores as well.
 
     The functions that are replaced belong to the process, not to a thread: with blocks in several
     threads the first to enter replaces and the last to leave restores.

@@ -35,7 +35,7 @@ DTypeLike = str | type | SupportsDType
 
 
 def read_shape(shape: ShapeLike) -> Shape:
-    """A shape as a tuple of sizes; None is an unknown one.
+    """Reads a shape as a tuple of sizes; None is an unknown one.
 
     Raises:
         SizeError: it is no shape.
@@ -53,7 +53,7 @@ def read_shape(shape: ShapeLike) -> Shape:
 
 
 def read_dtype(equation: str, dtype: DTypeLike | None, operands: Sequence[ShapeLike]) -> str:
-    """The name of a numeric dtype; of the first operand that has one if None is given.
+    """Reads a numeric dtype, or that of the first operand that has one, as its name.
 
     Raises:
         OperandError: it is no numeric dtype.
@@ -74,7 +74,7 @@ def bind_and_plan(
     sizes: Mapping[str, int] | None = None,
     size_hints: Mapping[str, int] | None = None,
 ) -> tuple[Binding, Plan]:
-    """The sizes of the labels, and the plan that `einsum` follows; arguments as there.
+    """Binds labels to sizes, and plans as `einsum` does; arguments as there.
 
     Raises:
         EinsumError: as `einsum` does.
@@ -87,6 +87,6 @@ def bind_and_plan(
 def likely_sizes(
     sizes: tuple[tuple[str, Size], ...], size_hints: Mapping[str, int] | None
 ) -> dict[str, Size]:
-    """The sizes that figures are for: those that are known, and hints for others."""
+    """Returns the sizes that figures are for: those that are known, and hints for others."""
     hints = size_hints or {}
     return {label: hints.get(label) if size is None else size for label, size in sizes}

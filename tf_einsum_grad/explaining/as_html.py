@@ -15,7 +15,7 @@ _BREAK = Html("<br>")
 
 
 def to_html(findings: Findings) -> Html:
-    """The findings: the call, its labels, the gradients, what runs, and what is sent."""
+    """Writes the findings down, from the call to what is sent."""
     parts = [
         _call(findings),
         _labels(findings),
@@ -59,7 +59,7 @@ def _gradient(gradient: Gradient) -> Html:
 
 
 def _lines(lines: list[str]) -> list[str]:
-    """Each in a line of its own."""
+    """Puts each in a line of its own."""
     return [part for line in lines for part in (_BREAK, line)][1:]
 
 

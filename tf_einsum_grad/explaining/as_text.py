@@ -18,7 +18,7 @@ _WIDTH = 98
 
 
 def to_text(findings: Findings) -> str:
-    """The findings, from the call to what is sent."""
+    """Writes the findings down, from the call to what is sent."""
     backward = f"Backward, all gradients: {show_flops(findings.flops_backward)}"
     parts = [_call(findings), _labels(findings), _forward(findings), [backward]]
     parts += map(_gradient, findings.gradients)
@@ -76,14 +76,14 @@ def _communication(found: Findings) -> Iterator[str]:
 
 
 def show_call(gradient: Gradient) -> str:
-    """The gradient as a call: `einsum('imn,ijkn->ijkm', dL/dY, B)`."""
+    """Writes the gradient as a call: `einsum('imn,ijkn->ijkm', dL/dY, B)`."""
     names = tensor_names(gradient.equation.split("->")[0].count(",") + 1)
     names[gradient.operand] = "dL/dY"
     return f"einsum('{gradient.equation}', {', '.join(names[:-1])})"
 
 
 def show_communication(part: Communication) -> str:
-    """What one contraction sends, as a sentence."""
+    """Says what one contraction sends."""
     if not part.reduced:
         return f"{part.what}: {part.equation} sends nothing."
     return (
@@ -103,7 +103,7 @@ def _work(work: Work) -> str:
 
 
 def _wrapped(text: str, first: str = "    ") -> list[str]:
-    """Lines that are as long as they may be; an equation that is longer goes on in the next one."""
+    """Fills lines; an equation that is longer than one goes on in the next."""
     return textwrap.wrap(
         text, _WIDTH, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False
     )

@@ -38,7 +38,7 @@ Place = tuple[float, float]
 
 
 def use_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The axes to draw in: `ax`, or new ones of this size in inches.
+    """Returns the axes to draw in: `ax`, or new ones of this size in inches.
 
     Raises:
         ImportError: matplotlib is missing.
@@ -57,12 +57,12 @@ def use_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def color_of(label: str, roles: Mapping[str, Role]) -> str:
-    """The color of a label's role; ink for what is no label."""
+    """Returns the color of a label's role; ink for what is no label."""
     return COLORS[roles[label]] if label in roles else INK
 
 
 def draw_tag(ax: Axes, at: Place, label: str, color: str) -> None:
-    """A label in a circle."""
+    """Draws a label in a circle."""
     circle = {"boxstyle": "circle,pad=0.22", "facecolor": "white"}
     edge = {"edgecolor": color, "linewidth": 1.6}
     font = {"size": 11, "color": color}
@@ -70,7 +70,7 @@ def draw_tag(ax: Axes, at: Place, label: str, color: str) -> None:
 
 
 def check_operand(text: str, equation: Equation, operand: int) -> None:
-    """Sees to it that there is such an operand.
+    """Checks that there is such an operand.
 
     Raises:
         EquationError: there is none.

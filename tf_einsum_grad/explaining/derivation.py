@@ -14,7 +14,7 @@ __all__ = ["derivation"]
 
 
 def derivation(binding: Binding, k: int, dtype: str) -> str:
-    """The derivation of the gradient with respect to operand `k`.
+    """Derives the gradient with respect to operand `k`, in words.
 
     Args:
         binding: the equation, and what broadcasts.

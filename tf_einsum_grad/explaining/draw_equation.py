@@ -73,7 +73,7 @@ def _read(text: str, gradient: int | None) -> Equation:
 
 
 def _places(n: int) -> list[Place]:
-    """Operands along the upper arc, the output below."""
+    """Places operands along the upper arc, the output below."""
     if n == 1:
         return [(0.0, 0.9), (0.0, -0.9)]
     spread = math.radians(60 if n == 2 else 100)
@@ -94,7 +94,7 @@ def _draw_node(ax: Axes, at: Place, name: str, answer: bool) -> None:
 
 
 def _draw_labels(ax: Axes, equation: Equation, places: Sequence[Place]) -> None:
-    """A label of two nodes is a line between them, of more a star, of one a stub."""
+    """Draws a label of two nodes as a line between them, of more as a star, of one as a stub."""
     colors = {label: COLORS[role] for label, role in label_roles(equation).items()}
     nodes = list(zip((*equation.inputs, equation.output), places, strict=True))
     ends = {label: tuple(place for term, place in nodes if label in term) for label in colors}
@@ -144,14 +144,14 @@ def _draw_loops(ax: Axes, labels: Sequence[str], colors: Mapping[str, str], at: 
 
 
 def _beside(node: Place, distance: float, turn: float) -> Place:
-    """A place beside a node, this many radians from the direction that leads outwards."""
+    """Finds a place beside a node, this many radians off the direction that leads outwards."""
     x, y = node
     angle = math.atan2(y, x) + turn
     return (x + distance * math.cos(angle), y + distance * math.sin(angle))
 
 
 def _curve(ax: Axes, start: Place, end: Place, color: str, bend: float = 0.0) -> Place:
-    """Draws a line, bent by a part of its length; its middle."""
+    """Draws a line, bent by a part of its length, and returns its middle."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 

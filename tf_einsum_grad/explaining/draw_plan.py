@@ -59,7 +59,7 @@ def draw_plan(
 
 
 def _places(plan: Plan) -> list[Place]:
-    """Of every operand, in the top row, and below them of every step's result."""
+    """Places every operand in the top row, and every step's result below what it is made of."""
     n = len(plan.equation.inputs)
     leaves: list[list[int]] = [[k] for k in range(n)]
     for step in plan.steps:

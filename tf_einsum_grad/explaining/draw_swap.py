@@ -58,7 +58,7 @@ def draw_swap(equation: str, operand: int, ax: Axes | None = None) -> Axes:
 
 
 def _terms(equation: Equation) -> list[list[str]]:
-    """The tiles of each operand and of the output: labels, and `...` as one of them."""
+    """Splits each operand and the output into tiles: labels, and `...` as one of them."""
     terms = (term.partition(ELLIPSIS) for term in (*equation.inputs, equation.output))
     return [[*before, *([dots] if dots else []), *after] for before, dots, after in terms]
 
@@ -76,7 +76,7 @@ def _draw_row(
     y: float,
     roles: Mapping[str, Role],
 ) -> None:
-    """One equation as tiles, names above or below them."""
+    """Draws one equation as tiles, names above or below them."""
     terms = _terms(equation)
     font = {"family": "monospace", "size": 13, "weight": "bold", "color": "white"}
     for term, name, center in zip(terms, names, centers, strict=True):
@@ -95,7 +95,7 @@ def _draw_row(
 
 
 def _draw_arrows(ax: Axes, operand: int, centers: Sequence[float]) -> None:
-    """From each term to its place below; two cross."""
+    """Draws an arrow from each term to its place below; two cross."""
     n = len(centers) - 1
     for k, x in enumerate(centers):
         target = centers[{operand: n, n: operand}.get(k, k)]

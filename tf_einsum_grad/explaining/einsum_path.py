@@ -29,7 +29,7 @@ def einsum_path(
     sizes: Mapping[str, int] | None = None,
     size_hints: Mapping[str, int] | None = None,
 ) -> tuple[list[Literal["einsum_path"] | tuple[int, ...]], str]:
-    """The contraction path of an einsum, and a report to print.
+    """Finds the contraction path of an einsum, and writes a report of it.
 
     Args:
         equation: any equation that `einsum` takes.

@@ -50,7 +50,7 @@ class Explanation(Findings):
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python values that `json` takes."""
+        """Returns everything, as plain Python values that `json` takes."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -172,7 +172,7 @@ def _gradient(
 
 
 def _backward_route(plan: Plan, k: int) -> Sequence[tuple[Step, int]]:
-    """The transposed steps on the way from the output's gradient to that of operand `k`."""
+    """Lists the transposed steps on the way from the output's gradient to that of operand `k`."""
     route: list[tuple[Step, int]] = []
     number, n = k, len(plan.equation.inputs)
     for position, step in enumerate(plan.steps):

@@ -6,10 +6,10 @@ __all__ = ["operand_name", "tensor_names"]
 
 
 def operand_name(k: int) -> str:
-    """A, B, C, ... and, after W, A23, A24, ...: Y is the output."""
+    """Names operand `k`: A, B, C, ... and, after W, A23, A24, ...; Y is the output."""
     return chr(ord("A") + k) if k < 23 else f"A{k}"
 
 
 def tensor_names(n: int) -> list[str]:
-    """The names of `n` operands and of the output."""
+    """Names `n` operands and the output."""
     return [*map(operand_name, range(n)), "Y"]

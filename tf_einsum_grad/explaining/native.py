@@ -22,7 +22,7 @@ __all__ = ["native_gradient_drawbacks"]
 def native_gradient_drawbacks(
     equation: Equation, k: int, ellipsis: str, sizes: Mapping[str, Size], dtype: str
 ) -> tuple[tuple[str, int], ...]:
-    """What native does worse in the gradient with respect to operand `k` of one or two.
+    """Finds what native does worse in the gradient with respect to operand `k` of two.
 
     Args:
         equation: with ellipses expanded.

@@ -48,7 +48,7 @@ class Communication:
 def communication(
     equation: Equation, sizes: Mapping[str, Size], dtype: str, mesh: Mapping[str, int]
 ) -> tuple[Communication, ...]:
-    """What the forward pass and the gradient of each operand communicate.
+    """Counts what the forward pass and the gradient of each operand communicate.
 
     Each label of `mesh` is sharded over a mesh axis of its own, in every tensor that has it (the
     operands, the result and their gradients); the other labels are whole on every device. An
@@ -100,7 +100,7 @@ def _one(
 def _check(
     equation: Equation, sizes: Mapping[str, Size], mesh: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """The sizes, all of which are known, after a look at the mesh."""
+    """Returns the sizes, all of which are known, where the mesh fits them."""
     text = str(equation)
     if equation.has_ellipsis:
         raise EquationError(f"communication requires an equation without '...', got {text!r}")

@@ -20,7 +20,7 @@ __all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dt
 
 
 def backend_einsum(subscripts: Any, *operands: Any, **options: Any) -> tf.Tensor:
-    """What `keras.ops.einsum` computes: operands of mixed dtypes are promoted as Keras promotes.
+    """Computes what `keras.ops.einsum` does: mixed dtypes are promoted as Keras promotes them.
 
     Args:
         subscripts: an equation, or operands and sublists, as in `tf_einsum_grad.einsum`.
@@ -44,14 +44,14 @@ def backend_einsum(subscripts: Any, *operands: Any, **options: Any) -> tf.Tensor
 
 
 def promoted_dtype(dtypes: Sequence[str]) -> str:
-    """The dtype of Keras' einsum of operands of these dtypes."""
+    """Returns the dtype of Keras' einsum of operands of these dtypes."""
     return "int32" if set(dtypes) == {"int8"} else keras.backend.result_type(*dtypes)
 
 
 def compute_output_spec(
     subscripts: str, *operands: Any, sizes: Mapping[str, Any] | None = None
 ) -> keras.KerasTensor:
-    """The shape and dtype of `keras.ops.einsum(subscripts, *operands)` on symbolic tensors.
+    """Infers the shape and dtype of `keras.ops.einsum(subscripts, *operands)`.
 
     Args:
         subscripts: the equation.
@@ -72,7 +72,7 @@ def compute_output_spec(
 def output_shape(
     text: str, shapes: Sequence[Shape], sizes: Mapping[str, Any] | None = None
 ) -> Shape:
-    """The shape of an einsum, None where a size is unknown.
+    """Infers the shape of an einsum, None where a size is unknown.
 
     Args:
         text: the equation.

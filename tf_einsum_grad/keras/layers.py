@@ -58,7 +58,7 @@ class EinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]  # Keras is u
         super().quantize(mode, type_check=check, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The einsum of inputs and kernel, plus the bias, through the activation.
+        """Computes the einsum of inputs and kernel, plus the bias, through the activation.
 
         Raises:
             EinsumError: the inputs' rank or sizes do not fit the equation.
@@ -107,7 +107,7 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         self._n_operands = len(parse_equation(equation).inputs)
 
     def call(self, inputs: Any) -> Any:
-        """The einsum of a list of tensors (or of one tensor, where the equation has one operand).
+        """Computes the einsum of a list of tensors, or of one where the equation has one operand.
 
         Raises:
             EinsumError: their number, ranks, sizes or dtypes do not fit the equation.
@@ -121,13 +121,13 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         )
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        """The shape of the result for a list of shapes (or one); raises what `call` would."""
+        """Infers the shape of the result from those of the inputs; raises what `call` would."""
         several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
         shapes = self._operands(input_shape if several else [input_shape])
         return output_shape(self.equation, [tuple(shape) for shape in shapes], self.sizes)
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
-        """The shape and dtype of the result; raises what `call` would."""
+        """Infers the shape and dtype of the result; raises what `call` would."""
         operands = [
             keras.KerasTensor(x.shape, dtype=self._cast_dtype(x.dtype))
             for x in self._operands(inputs)
@@ -135,7 +135,7 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return compute_output_spec(self.equation, *operands, sizes=self.sizes)
 
     def _cast_dtype(self, dtype: Any) -> str:
-        """The dtype of an input as `call` sees it: floats are cast to the policy's."""
+        """Returns the dtype of an input as `call` sees it: floats are cast to the policy's."""
         name: str = keras.backend.standardize_dtype(dtype)
         return str(self.compute_dtype) if self.autocast and "float" in name else name
 
@@ -149,7 +149,7 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return operands
 
     def get_config(self) -> dict[str, Any]:
-        """What the layer is made of, as Keras saves it."""
+        """Returns what the layer is made of, as Keras saves it."""
         config = super().get_config()
         own = {
             "equation": self.equation,

@@ -22,7 +22,7 @@ _OPERATIONS = "keras.src.ops.numpy"
 
 
 def replacements() -> list[tuple[str, object, str, Callable[..., Any]]]:
-    """What `install` replaces in Keras: a name for messages, the owner, its attribute, and ours.
+    """Lists what `install` replaces in Keras: name for messages, owner, attribute, and ours.
 
     Raises:
         RuntimeError: this Keras lacks one of the two modules.

@@ -54,7 +54,7 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         return run_call(self.equation, operands, self.optimize, self.sizes, self.size_hints)
 
     def compute_output_spec(self, *operands: Any) -> keras.KerasTensor:
-        """The shape and dtype of the result.
+        """Infers the shape and dtype of the result.
 
         Raises:
             EinsumError: the equation, a rank, a size or a dtype is wrong, and which.
@@ -81,7 +81,7 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         return keras.KerasTensor(output_shape(self.equation, shapes, self.sizes), dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """What the operation is made of, as Keras saves it."""
+        """Returns what the operation is made of, as Keras saves it."""
         return {
             "equation": self.equation,
             "optimize": self.optimize,
