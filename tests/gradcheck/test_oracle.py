@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.gradcheck.helpers import x
 from tf_einsum_grad.gradcheck import check_gradients
+from tf_einsum_grad.gradcheck.oracle import same_values
 
 
 def test_nondeterministic():
@@ -20,3 +21,12 @@ def test_nondeterministic():
 
     report = check_gradients(lambda v: v * tf.py_function(noise, [], tf.float32), x(3))
     assert report.status == "NONDETERMINISTIC" and not report.passed
+
+
+def test_same_values_are_equal_relative_to_their_size():
+    y = np.array([3.0, 4.0])
+    assert same_values([y], [y * (1 + 1e-7)], 1e-6, [0.0])
+    assert not same_values([y], [y * (1 + 1e-5)], 1e-6, [0.0])
+    assert same_values([y], [y * (1 + 1e-5)], 1e-6, [1e3])  # terms that cancel are larger
+    assert not same_values([y], [y[:1]], 1e-6, [0.0])
+    assert same_values([np.array([np.inf, 1.0])], [np.array([np.inf, 1.0])], 1e-6, [0.0])

@@ -95,11 +95,11 @@ def check_gradients(
         >>> check_gradients(lambda x: tf.sin(x) ** 2, tf.constant([0.3, 0.7])).passed
         True
     """
-    several = not isinstance(variants, str) and isinstance(variants, Iterable)
-    names = tuple(dict.fromkeys(variants if several else (variants,)))
+    several = isinstance(variants, Iterable) and not isinstance(variants, str)
+    names: Any = variants if several else [variants]
     options = Options(
-        order, names, reference, n_directions, rtol, atol, kinks, stop_gradient, localize,  # type: ignore[arg-type]
-        max_evaluations, seed,
+        order, tuple(dict.fromkeys(names)), reference, n_directions, rtol, atol, kinks,
+        stop_gradient, localize, max_evaluations, seed,
     )  # fmt: skip
     start = time.perf_counter()
     with StateGuard(seed=seed) as guard:

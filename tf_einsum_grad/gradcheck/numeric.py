@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 Array = np.ndarray[Any, Any]
 Kink = Literal["", "kink", "jump"]
@@ -62,19 +63,19 @@ def signs(rng: np.random.Generator, shape: tuple[int, ...], complex_: bool) -> A
     return real() + 1j * real() if complex_ else real()
 
 
-def representable(array: Array, dtype: Any) -> Array:
+def representable(array: Array, dtype: DTypeLike) -> Array:
     """Rounds to a NumPy dtype (ml_dtypes' bfloat16 too) and comes back."""
     return wide(array.astype(dtype))
 
 
-def direction(rng: np.random.Generator, x: Array, dtype: Any) -> Array:
+def direction(rng: np.random.Generator, x: Array, dtype: DTypeLike) -> Array:
     """Draws a direction for leaf ``x``, of its shape and size; zero where x is not finite."""
     u = signs(rng, x.shape, np.iscomplexobj(x)) * (rms(x) or _ZERO_LEAF)
     return representable(np.where(np.isfinite(x), u, 0), dtype)
 
 
 def cotangent(
-    rng: np.random.Generator, y: Array, dtype: Any, size: float, half: bool = False
+    rng: np.random.Generator, y: Array, dtype: DTypeLike, size: float, half: bool = False
 ) -> Array:
     """Draws a cotangent for output ``y``, of its shape; zero where y is not finite.
 

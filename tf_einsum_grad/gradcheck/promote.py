@@ -292,7 +292,9 @@ def _stays_native(node: tf.compat.v1.NodeDef) -> bool:
     )
 
 
-def _cast(node_type: Any, name: str, ref: str, source: int, target: int) -> Any:
+def _cast(
+    node_type: type[tf.compat.v1.NodeDef], name: str, ref: str, source: int, target: int
+) -> tf.compat.v1.NodeDef:
     node = node_type(name=name, op="Cast", input=[ref])
     node.attr["SrcT"].type, node.attr["DstT"].type = source, target
     node.attr["Truncate"].b = False
