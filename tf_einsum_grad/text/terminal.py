@@ -52,7 +52,6 @@ def make_table(
         header_style="bold",
         box=SIMPLE_HEAD if ruled else None,
         padding=(0, gap, 0, 0),
-        pad_edge=not ruled,
     )
     for k, name in enumerate(head):
         table.add_column(
