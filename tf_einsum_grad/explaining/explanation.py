@@ -22,7 +22,7 @@ from tf_einsum_grad.explaining.arguments import (
 from tf_einsum_grad.explaining.as_html import to_html
 from tf_einsum_grad.explaining.as_text import to_text
 from tf_einsum_grad.explaining.derivation import derivation
-from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Work
+from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Permuted, Work
 from tf_einsum_grad.explaining.names import tensor_names
 from tf_einsum_grad.explaining.native import native_gradient_drawbacks
 from tf_einsum_grad.explaining.sharding import communication
@@ -148,8 +148,8 @@ def _work(equation: Equation, contraction: Contraction) -> Work:
     )
 
 
-def _permutes(lowering: Lowering) -> tuple[str, ...]:
-    names = ["operand"] if len(lowering.prepare) == 1 else ["lhs", "rhs"]
+def _permutes(lowering: Lowering) -> tuple[Permuted, ...]:
+    names: list[Permuted] = ["operand"] if len(lowering.prepare) == 1 else ["lhs", "rhs"]
     parts = zip([*names, "result"], [*lowering.prepare, lowering.finish], strict=True)
     return tuple(name for name, part in parts if any(isinstance(i, Permute) for i in part))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tf_einsum_grad.algebra.sizes import Shape, Size
 from tf_einsum_grad.explaining.sharding import Communication
 
-__all__ = ["Findings", "Gradient", "LabelRole", "Work"]
+__all__ = ["Findings", "Gradient", "LabelRole", "Permuted", "Work"]
+
+Permuted = Literal["operand", "lhs", "rhs", "result"]  # one operand, or two; what comes out
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Work:
     Attributes:
         equation: in the caller's labels.
         kernel: what computes it.
-        permutes: the tensors whose axes are reordered for it: "lhs", "rhs", "result", "operand".
+        permutes: the tensors whose axes are reordered for it.
         flops: multiplications and additions.
         bytes_moved: read and written by its kernels.
         result_bytes: of what it gives.
@@ -36,7 +39,7 @@ class Work:
 
     equation: str
     kernel: str
-    permutes: tuple[str, ...]
+    permutes: tuple[Permuted, ...]
     flops: int
     bytes_moved: int
     result_bytes: int
