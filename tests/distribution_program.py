@@ -1,8 +1,8 @@
 """What test_distribution runs in processes of its own: devices are configured once per process.
 
-python distribution_program.py mirrored OUT      MirroredStrategy, on logical devices
-python distribution_program.py dtensor OUT       DTensor, on a mesh of logical devices
-python distribution_program.py worker OUT        one of the workers that TF_CONFIG names
+python -m tests.distribution_program mirrored OUT    MirroredStrategy, on logical devices
+python -m tests.distribution_program dtensor OUT     DTensor, on a mesh of logical devices
+python -m tests.distribution_program worker OUT      one of the workers that TF_CONFIG names
 """
 
 import json

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PROGRAM = str(Path(__file__).with_name("distribution_program.py"))
 ROOT = str(Path(__file__).parents[1])
 LIMIT_S = 150
 
@@ -23,7 +22,9 @@ def _start(mode, out, **environment):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path, **environment}
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # _finish closes it
     process = subprocess.Popen(
-        [sys.executable, PROGRAM, mode, str(out)],
+        # As a module: a script would find tests/keras where it imports keras.
+        [sys.executable, "-m", "tests.distribution_program", mode, str(out)],
+        cwd=ROOT,
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
