@@ -328,7 +328,7 @@ def test_statuses():
     assert {s for s in Status if s.passed} == {"PASS", "PASS_NEARBY", "SKIPPED"}
 
 
-@pytest.mark.parametrize("module", ["verdict", "status", "numeric", "report", "cli"])
+@pytest.mark.parametrize("module", ["verdict", "status", "numeric", "report"])
 def test_no_tensorflow(module):
     code = (
         f"import sys, tf_einsum_grad.gradcheck.{module}\n"

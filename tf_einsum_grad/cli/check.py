@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +17,7 @@ from tf_einsum_grad.algebra.dtypes import DTYPES
 from tf_einsum_grad.benchmark.checks import relative_error, rounding
 from tf_einsum_grad.cli.arguments import (
     BAD_USAGE,
+    PASSED,
     WRONG,
     Subparsers,
     parse_shape,
@@ -21,14 +26,22 @@ from tf_einsum_grad.cli.arguments import (
     start_tensorflow,
 )
 from tf_einsum_grad.explaining.explanation import explain
-from tf_einsum_grad.gradcheck import cli as gradcheck_cli
+from tf_einsum_grad.text.terminal import progress
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 __all__ = ["add_parser", "run"]
 
 _DTYPES = tuple(name for name, facts in DTYPES.items() if facts.kind == "float")
+_UNKNOWN_SIZE = 2  # for a dimension that a model leaves open
+_LARGEST_ID = 2  # random integer inputs: small, so that any embedding has them
+_PATIENCE = 1.0  # seconds before a progress bar appears
+
+
+class UsageError(ValueError):
+    """Something about the command is wrong; the message is one line."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -46,8 +59,18 @@ def add_parser(subparsers: Subparsers) -> None:
         "--size", nargs="+", type=parse_size, metavar="LABEL=SIZE",
         help="sizes of labels that only the output has: j=5",
     )  # fmt: skip
-    gradcheck_cli.add_model_options(parser)
-    gradcheck_cli.add_options(parser)
+    parser.add_argument(
+        "--inputs", type=Path, metavar="NPZ",
+        help="arrays named as the model's inputs, or in their order; random if not given",
+    )  # fmt: skip
+    parser.add_argument("--training", action="store_true", help="call the model as in training")
+    parser.add_argument("--order", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--variants", nargs="+", default=["eager"], metavar="VARIANT",
+                        choices=("eager", "graph", "xla", "forward"))  # fmt: skip
+    parser.add_argument("--directions", type=int, default=2, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as HTML")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.set_defaults(run=run)
 
 
@@ -64,11 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     problem = _usage_problem(arguments, is_model)
     if problem:
         return refuse("check", problem)
-    if is_model:
-        start_tensorflow()
-        arguments.model = arguments.target
-        return gradcheck_cli.run(arguments)
-    return _check_equation(arguments)
+    try:
+        return _check_model(arguments) if is_model else _check_equation(arguments)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE
 
 
 def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
@@ -89,6 +112,41 @@ def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
     return None
 
 
+def _check(name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.Namespace) -> int:
+    """Checks `fn`, prints the report, writes --html and --json, and returns the exit code.
+
+    Raises:
+        UsageError: the check refuses its arguments, or a file cannot be written.
+    """
+    from rich.console import Console
+
+    from tf_einsum_grad.gradcheck.check import PROGRESS, check_gradients
+
+    console = Console()
+    with progress(console, unit="comparisons", patience=_PATIENCE) as advance:
+        token = PROGRESS.set(functools.partial(advance, "checking"))
+        try:
+            report = check_gradients(
+                fn, inputs, training=arguments.training or None, order=arguments.order,
+                variants=arguments.variants, n_directions=arguments.directions, seed=arguments.seed,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(str(error).splitlines()[0]) from error
+        finally:
+            PROGRESS.reset(token)
+    report = dataclasses.replace(report, name=name)
+    console.print(report)
+    try:
+        if arguments.html:
+            head = f"<!doctype html><meta charset='utf-8'><title>{name}</title>"
+            arguments.html.write_text(head + report.to_html(), encoding="utf-8")
+        if arguments.json:
+            arguments.json.write_text(report.to_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write the report: {error}") from error
+    return PASSED if report.passed else WRONG
+
+
 def _check_equation(arguments: argparse.Namespace) -> int:
     equation, dtype = arguments.target, arguments.dtype or "float32"
     sizes = dict(arguments.size or ())
@@ -105,14 +163,12 @@ def _check_equation(arguments: argparse.Namespace) -> int:
         tf.cast(rng.standard_normal(shape), dtype)
         for shape in (*arguments.shapes, explanation.output_shape)
     )
-    code = gradcheck_cli.check_callable_cli(
+    code = _check(
         f"einsum {equation!r}",
         lambda *xs: VARIANTS["ours"](equation, *xs, sizes=sizes),
         operands,
         arguments,
     )
-    if code == BAD_USAGE:
-        return code
     n_products = math.prod(role.size or 0 for role in explanation.roles)
     comparison = None if sizes else _compare_with_native(equation, operands, cotangent, n_products)
     if comparison is None:
@@ -142,3 +198,69 @@ def _compare_with_native(
         (relative_error(a, b), rounding(dtype, len(operands), n_products, b.size))
         for a, b in zip(ours, native, strict=True)
     ]
+
+
+def _check_model(arguments: argparse.Namespace) -> int:
+    start_tensorflow()
+    model = _load(Path(arguments.target))
+    return _check(model.name, model, _inputs(model, arguments.inputs, arguments.seed), arguments)
+
+
+def _load(path: Path) -> keras.Model:
+    import keras
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds; each means that the file will not do
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {first}") from error
+
+
+def _inputs(model: keras.Model, path: Path | None, seed: int) -> Any:
+    """Returns the model's inputs, in its structure, from a file or drawn to fit its input specs."""
+    import keras
+
+    specs = getattr(model, "inputs", None)
+    if not specs:
+        raise UsageError(f"model {model.name!r} has no input specs; only built models have")
+    if path:
+        arrays = _read(path, specs)
+    else:
+        arrays = [_random(np.random.default_rng([seed, i]), s) for i, s in enumerate(specs)]
+    structure = getattr(model, "_inputs_struct", specs if len(specs) > 1 else specs[0])
+    return keras.tree.pack_sequence_as(structure, arrays)
+
+
+def _random(rng: np.random.Generator, spec: keras.KerasTensor) -> np.ndarray[Any, Any]:
+    shape = [_UNKNOWN_SIZE if size is None else size for size in spec.shape]
+    if spec.dtype == "bool" or "int" in spec.dtype:
+        return rng.integers(0, _LARGEST_ID, shape).astype(spec.dtype)
+    if spec.dtype == "string":
+        raise UsageError(f"input {spec.name!r} holds strings; give them with --inputs")
+    dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
+    return np.asarray(rng.normal(size=shape)).astype(dtype)
+
+
+def _read(path: Path, specs: Sequence[keras.KerasTensor]) -> list[np.ndarray[Any, Any]]:
+    import tensorflow as tf
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path}: not an .npz file: {str(error).splitlines()[0]}") from error
+    names = [spec.name for spec in specs]
+    if len(arrays) != len(names) and not arrays.keys() >= set(names):
+        raise UsageError(f"{path}: holds {sorted(arrays)}, the model's inputs are {names}")
+    if arrays.keys() >= set(names):
+        arrays = {name: arrays[name] for name in names}
+    for spec, (name, array) in zip(specs, arrays.items(), strict=True):
+        if not tf.TensorShape(spec.shape).is_compatible_with(array.shape):
+            raise UsageError(
+                f"{path}: input {spec.name!r} needs shape {spec.shape}, got {array.shape}"
+            )
+        if "float" in spec.dtype:
+            arrays[name] = array.astype(spec.dtype)
+    return list(arrays.values())

@@ -1,4 +1,5 @@
-import argparse
+"""A saved Keras model, checked from the command line."""
+
 import json
 
 import keras
@@ -7,8 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
+from tf_einsum_grad.cli import check
 from tf_einsum_grad.cli.main import main
-from tf_einsum_grad.gradcheck import cli
 
 
 @keras.saving.register_keras_serializable("gradcheck_tests")
@@ -100,18 +101,7 @@ def test_a_progress_bar_appears_when_it_takes_long(saved, monkeypatch):
     shown = []
     monkeypatch.setattr(Progress, "start", lambda self: shown.append(1))
     assert run(saved / "good.keras") == 0
-    monkeypatch.setattr(cli, "_PATIENCE", 1e-9)
+    monkeypatch.setattr(check, "_PATIENCE", 1e-9)
     quick = len(shown)
     assert run(saved / "good.keras") == 0
     assert len(shown) > quick
-
-
-def test_check_callable_cli(capsys):
-    parser = argparse.ArgumentParser()
-    cli.add_options(parser)
-    args = parser.parse_args(["--seed", "3"])
-    assert (
-        cli.check_callable_cli("my einsum", tf.matmul, (tf.ones((2, 3)), tf.ones((3, 2))), args)
-        == 0
-    )
-    assert "my einsum" in capsys.readouterr().out
