@@ -108,7 +108,7 @@ def measure_overheads(effort: Effort) -> tuple[Overhead, ...]:
     workload = Workload("", "", "ij,jk->ik", ((4, 5), (5, 3)))
     (a, b), cotangent = make_tensors(workload)
 
-    def kernel(x: tf.Tensor, y: tf.Tensor, **transposes: bool) -> tf.Tensor:
+    def kernel(x: tf.Tensor, y: tf.Tensor, **transposes: bool) -> object:
         return tf.raw_ops.MatMul(a=x, b=y, **transposes)
 
     bare: dict[Pass, Callable[[], object]] = {

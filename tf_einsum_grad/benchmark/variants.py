@@ -7,7 +7,7 @@ is. Only the eager backward pass has something to prepare, the tape.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +60,8 @@ def make_tensors(workload: Workload, seed: int = 0) -> tuple[list[tf.Tensor], tf
 
 def _tensor(x: np.ndarray, dtype: str) -> tf.Tensor:
     # tf.constant can share the array's memory; a copy is aligned as TensorFlow's own tensors are.
-    return tf.identity(tf.cast(tf.constant(x), dtype))
+    copy: tf.Tensor = tf.identity(tf.cast(tf.constant(x), dtype))
+    return copy
 
 
 def build_passes(
@@ -96,7 +97,9 @@ def build_passes(
         with tf.GradientTape() as tape:
             tape.watch(operands)
             result = forward(*operands)
-        return [result, *tape.gradient(result, operands, cotangent)]
+        # None of them is sparse: no operand is gathered from.
+        gradients = cast(list[tf.Tensor], tape.gradient(result, operands, [cotangent]))
+        return [result, *gradients]
 
     def backward(cotangent: tf.Tensor, *operands: tf.Tensor) -> list[tf.Tensor]:
         return both(cotangent, *operands)[1:]
@@ -105,7 +108,7 @@ def build_passes(
         with tf.GradientTape() as tape:
             tape.watch(operands)
             result = forward(*operands)
-        return lambda: tape.gradient(result, operands, cotangent)
+        return lambda: tape.gradient(result, operands, [cotangent])
 
     if mode == "eager":
         return {
