@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -56,32 +57,27 @@ def run_call(
     Raises:
         EinsumError: as `einsum` does.
     """
+    target = _target()
+    with tf.name_scope(name or "einsum") if target != "eager" else nullcontext():
+        parsed = parse_call(text, len(operands))
+        tensors = convert_operands(text, operands)
+        merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
+        shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now
+        given, given_tensors = _read_sizes(text, "sizes", sizes)
+        hints, _ = _read_sizes(text, "size_hints", size_hints)
+        call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
+        key = hashable_optimize(optimize)
+        prepared = _prepare(*call, optimize) if key is None else _prepare_cached(*call, key)
+        result = _run(text, prepared, tensors, given_tensors)
+        if ellipsis_dims is None:
+            return result
+        return split_ellipsis(result, parsed.output, ellipsis_dims)
+
+
+def _target() -> Target:
     if tf.executing_eagerly():
-        return _einsum(text, operands, optimize, sizes, size_hints, "eager")
-    target: Target = "xla" if private.in_xla_context() else "graph"
-    with tf.name_scope(name or "einsum"):
-        return _einsum(text, operands, optimize, sizes, size_hints, target)
-
-
-def _einsum(
-    text: str,
-    operands: Sequence[Any],
-    optimize: Optimize,
-    sizes: Mapping[str, Any] | None,
-    size_hints: Mapping[str, int] | None,
-    target: Target,
-) -> tf.Tensor:
-    parsed = parse_call(text, len(operands))
-    tensors = convert_operands(text, operands)
-    merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
-    shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now
-    given, given_tensors = _read_sizes(text, "sizes", sizes)
-    hints, _ = _read_sizes(text, "size_hints", size_hints)
-    call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
-    key = hashable_optimize(optimize)
-    prepared = _prepare(*call, optimize) if key is None else _prepare_cached(*call, key)
-    result = _run(text, prepared, tensors, given_tensors)
-    return result if ellipsis_dims is None else split_ellipsis(result, parsed.output, ellipsis_dims)
+        return "eager"
+    return "xla" if private.in_xla_context() else "graph"
 
 
 def _read_sizes(

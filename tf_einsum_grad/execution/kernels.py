@@ -15,21 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
-from tf_einsum_grad.lowering.instructions import (
-    Broadcast,
-    Combine,
-    Diagonal,
-    EmbedDiagonal,
-    EmbedKernel,
-    MatMul,
-    Multiply,
-    NativeEinsum,
-    Permute,
-    Reshape,
-    Sum,
-    Transform,
-)
 
 __all__ = ["Dim", "Sizes", "assemble"]
 
@@ -140,22 +127,22 @@ def _shape(dims: Sequence[Dim]) -> tf.Tensor | list[Dim]:
     return _vector(dims)
 
 
-def _permute(instruction: Permute, sizes: Sizes) -> Unary:
+def _permute(instruction: do.Permute, sizes: Sizes) -> Unary:
     axes = _vector(instruction.axes)
     return lambda x: _ops.Transpose(x=x, perm=axes)
 
 
-def _reshape(instruction: Reshape, sizes: Sizes) -> Unary:
+def _reshape(instruction: do.Reshape, sizes: Sizes) -> Unary:
     shape = _shape(_dims(instruction.groups, sizes))
     return lambda x: _ops.Reshape(tensor=x, shape=shape)
 
 
-def _broadcast(instruction: Broadcast, sizes: Sizes) -> Unary:
+def _broadcast(instruction: do.Broadcast, sizes: Sizes) -> Unary:
     shape = _vector(_dims(instruction.groups, sizes))
     return lambda x: _ops.BroadcastTo(input=x, shape=shape)
 
 
-def _sum(instruction: Sum, sizes: Sizes) -> Unary:
+def _sum(instruction: do.Sum, sizes: Sizes) -> Unary:
     axes = _vector(instruction.axes)
     return lambda x: _ops.Sum(input=x, axis=axes)
 
@@ -174,7 +161,7 @@ class _Rows:
     after: Dim
 
     @classmethod
-    def of(cls, instruction: Diagonal | EmbedDiagonal, sizes: Sizes) -> _Rows:
+    def of(cls, instruction: do.Diagonal | do.EmbedDiagonal, sizes: Sizes) -> _Rows:
         dims = _dims(instruction.groups, sizes)
         first, second = instruction.first, instruction.second
         parts = dims[:first], [dims[first]], dims[first + 1 : second], dims[second:]
@@ -198,7 +185,7 @@ class _Rows:
         return found
 
 
-def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
+def _diagonal(instruction: do.Diagonal, sizes: Sizes) -> Unary:
     rows, shape = _Rows.of(instruction, sizes), _shape(_dims(instruction.groups, sizes))
     if instruction.kernel == "diag_part":
         return lambda x: _ops.MatrixDiagPart(input=x)
@@ -220,7 +207,7 @@ def _diagonal(instruction: Diagonal, sizes: Sizes) -> Unary:
     return run
 
 
-def _embed_diagonal(instruction: EmbedDiagonal, sizes: Sizes) -> Unary:
+def _embed_diagonal(instruction: do.EmbedDiagonal, sizes: Sizes) -> Unary:
     rows, dims = _Rows.of(instruction, sizes), _dims(instruction.groups, sizes)
     dims.insert(instruction.second, rows.n)
     return _EMBED[instruction.kernel](rows, dims)
@@ -267,7 +254,7 @@ def _embed_by_select(rows: _Rows, dims: list[Dim]) -> Unary:
     return run
 
 
-_EMBED: dict[EmbedKernel, Callable[[_Rows, list[Dim]], Unary]] = {
+_EMBED: dict[do.EmbedKernel, Callable[[_Rows, list[Dim]], Unary]] = {
     "set_diag": _embed_by_set_diag,
     "diag": _embed_by_diag,
     "segment_sum": _embed_by_segment_sum,
@@ -275,7 +262,7 @@ _EMBED: dict[EmbedKernel, Callable[[_Rows, list[Dim]], Unary]] = {
 }
 
 
-def _matmul(instruction: MatMul) -> Kernel:
+def _matmul(instruction: do.MatMul) -> Kernel:
     flip_a, flip_b = instruction.transpose_a, instruction.transpose_b
     if not instruction.batched:
         return lambda a, b: _ops.MatMul(a=a, b=b, transpose_a=flip_a, transpose_b=flip_b)
@@ -291,25 +278,25 @@ def _matmul(instruction: MatMul) -> Kernel:
     return run
 
 
-def _multiply(instruction: Multiply) -> Kernel:
+def _multiply(instruction: do.Multiply) -> Kernel:
     return lambda a, b: _ops.Mul(x=a, y=b)
 
 
-def _native_einsum(instruction: NativeEinsum) -> Kernel:
+def _native_einsum(instruction: do.NativeEinsum) -> Kernel:
     equation = instruction.equation
     return lambda a, b: _ops.Einsum(inputs=[a, b], equation=equation)
 
 
-_ASSEMBLE: dict[type[Transform], Callable[..., Unary]] = {
-    Permute: _permute,
-    Reshape: _reshape,
-    Broadcast: _broadcast,
-    Sum: _sum,
-    Diagonal: _diagonal,
-    EmbedDiagonal: _embed_diagonal,
+_ASSEMBLE: dict[type[do.Transform], Callable[..., Unary]] = {
+    do.Permute: _permute,
+    do.Reshape: _reshape,
+    do.Broadcast: _broadcast,
+    do.Sum: _sum,
+    do.Diagonal: _diagonal,
+    do.EmbedDiagonal: _embed_diagonal,
 }
-_COMBINE: dict[type[Combine], Callable[..., Kernel]] = {
-    MatMul: _matmul,
-    Multiply: _multiply,
-    NativeEinsum: _native_einsum,
+_COMBINE: dict[type[do.Combine], Callable[..., Kernel]] = {
+    do.MatMul: _matmul,
+    do.Multiply: _multiply,
+    do.NativeEinsum: _native_einsum,
 }

@@ -22,17 +22,11 @@ from functools import lru_cache
 
 from tf_einsum_grad.algebra.dtypes import compute_dtype, is_differentiable
 from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.builder import MAX_BROADCAST_DIMS, Builder
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.grouping import Grouping, group_labels
-from tf_einsum_grad.lowering.instructions import (
-    Combine,
-    Groups,
-    MatMul,
-    Multiply,
-    NativeEinsum,
-    alternations,
-)
+from tf_einsum_grad.lowering.instructions import Groups, alternations
 from tf_einsum_grad.lowering.machine import Target
 
 __all__ = ["pairwise_lowerings"]
@@ -71,7 +65,7 @@ class _Dot:
 
     def lowering(
         self,
-        combine: Combine,
+        combine: do.Combine,
         operands: tuple[Builder, Builder],
         result: Builder,
         swap: bool = False,
@@ -130,7 +124,7 @@ def _multiplies(dot: _Dot) -> Iterator[Lowering]:
     lhs, rhs, out = dot.groups.lhs, dot.groups.rhs, dot.groups.out
     orders = [out, *(term for term in (lhs, rhs) if len(term) == len(out))]
     for order in dict.fromkeys(orders):
-        yield dot.lowering(Multiply(), _align(dot, order), Builder(order).permute(out))
+        yield dot.lowering(do.Multiply(), _align(dot, order), Builder(order).permute(out))
 
 
 def _multiplies_and_sums(dot: _Dot, big: Groups) -> Iterator[Lowering]:
@@ -142,7 +136,7 @@ def _multiplies_and_sums(dot: _Dot, big: Groups) -> Iterator[Lowering]:
         for instruction in sums:
             product.emit(instruction)
         product.permute(dot.groups.out)
-        yield dot.lowering(Multiply(), operands, product, sums=True)
+        yield dot.lowering(do.Multiply(), operands, product, sums=True)
 
 
 def _matmuls(dot: _Dot) -> Iterator[Lowering]:
@@ -219,7 +213,7 @@ def _matmul(
     out = batch + (roles[2] + roles[0] if swap else roles[0] + roles[2])
     if out != groups.out:
         result.reshape(out).permute(groups.out)
-    return dot.lowering(MatMul(*flags, bool(dims)), operands, result, swap)
+    return dot.lowering(do.MatMul(*flags, bool(dims)), operands, result, swap)
 
 
 def _einsum_can(dot: _Dot) -> bool:
@@ -242,5 +236,5 @@ def _einsum(dot: _Dot, swap: bool) -> Lowering:
     equation = dot.equation
     given = Equation(equation.inputs[::-1] if swap else equation.inputs, equation.output)
     letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
-    combine = NativeEinsum(str(given).translate(letters))
+    combine = do.NativeEinsum(str(given).translate(letters))
     return dot.lowering(combine, dot.operands(), Builder(tuple(equation.output)), swap)

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tf_einsum_grad.lowering.instructions import (
-    Broadcast,
-    Groups,
-    Permute,
-    Reshape,
-    Sum,
-    Transform,
-    alternations,
-)
+from tf_einsum_grad.lowering import instructions as do
+from tf_einsum_grad.lowering.instructions import Groups, alternations
 from tf_einsum_grad.lowering.machine import Target
 
 __all__ = ["MAX_BROADCAST_DIMS", "Builder"]
@@ -28,9 +21,9 @@ class Builder:
     """Instructions for a tensor; `groups` is what its dimensions are made of at this point."""
 
     groups: Groups
-    instructions: list[Transform] = field(default_factory=list)
+    instructions: list[do.Transform] = field(default_factory=list)
 
-    def emit(self, instruction: Transform) -> Builder:
+    def emit(self, instruction: do.Transform) -> Builder:
         """Appends an instruction."""
         self.instructions.append(instruction)
         self.groups = instruction.result(self.groups)
@@ -39,15 +32,15 @@ class Builder:
     def reshape(self, groups: Groups) -> Builder:
         """Splits and merges dimensions; of two reshapes in a row the last is enough."""
         if groups != self.groups:
-            if self.instructions and isinstance(self.instructions[-1], Reshape):
+            if self.instructions and isinstance(self.instructions[-1], do.Reshape):
                 self.instructions.pop()
-            self.emit(Reshape(groups))
+            self.emit(do.Reshape(groups))
         return self
 
     def permute(self, groups: Groups) -> Builder:
         """Reorders dimensions."""
         if groups != self.groups:
-            self.emit(Permute(tuple([self.groups.index(group) for group in groups])))
+            self.emit(do.Permute(tuple([self.groups.index(group) for group in groups])))
         return self
 
     def broadcast(self, groups: Groups) -> Builder:
@@ -57,10 +50,10 @@ class Builder:
             missing = [not group for group in self.groups]
             at_once = alternations(missing) <= MAX_BROADCAST_DIMS
             start = 0 if at_once else _runs(missing)[-1][0]
-            self.emit(Broadcast((*self.groups[:start], *groups[start:])))
+            self.emit(do.Broadcast((*self.groups[:start], *groups[start:])))
         return self
 
-    def sum_ways(self, labels: str, target: Target) -> list[list[Sum]]:
+    def sum_ways(self, labels: str, target: Target) -> list[list[do.Sum]]:
         """The ways to sum over the dimensions whose group is made of `labels`.
 
         At once, as XLA does; or a run at a time: TensorFlow's reduction reads a tensor whose kept
@@ -68,8 +61,8 @@ class Builder:
         over one run of dimensions, the innermost first, read it once and then ever smaller ones.
         """
         summed = [bool(group) and group[0] in labels for group in self.groups]
-        together = [Sum(tuple([axis for axis, flag in enumerate(summed) if flag]))]
-        apart = [Sum(run) for run in _runs(summed)[::-1]]
+        together = [do.Sum(tuple([axis for axis, flag in enumerate(summed) if flag]))]
+        apart = [do.Sum(run) for run in _runs(summed)[::-1]]
         if target == "xla" or together == apart:
             return [together]
         return [apart] if alternations(summed) > 3 else [together, apart]

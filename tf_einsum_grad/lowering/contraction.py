@@ -7,18 +7,7 @@ from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.equation import Equation, canonical
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.instructions import (
-    Broadcast,
-    Combine,
-    Diagonal,
-    EmbedDiagonal,
-    MatMul,
-    Multiply,
-    NativeEinsum,
-    Permute,
-    Sum,
-    Transform,
-)
+from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 
 __all__ = ["Contraction", "Lowering"]
@@ -94,12 +83,12 @@ class Contraction:
         return dict(zip(canonical(own).labels, own.labels, strict=True))
 
 
-_NAMES: dict[type[Transform], str] = {
-    Diagonal: "diagonal",
-    Sum: "sum",
-    Permute: "permute",
-    Broadcast: "broadcast",
-    EmbedDiagonal: "embed diagonal",
+_NAMES: dict[type[do.Transform], str] = {
+    do.Diagonal: "diagonal",
+    do.Sum: "sum",
+    do.Permute: "permute",
+    do.Broadcast: "broadcast",
+    do.EmbedDiagonal: "embed diagonal",
 }
 
 
@@ -122,20 +111,20 @@ class Lowering:
     dtype: str
     target: Target
     compute_dtype: str | None
-    prepare: tuple[tuple[Transform, ...], ...]
-    combine: Combine | None = None
+    prepare: tuple[tuple[do.Transform, ...], ...]
+    combine: do.Combine | None = None
     swap: bool = False
-    finish: tuple[Transform, ...] = ()
+    finish: tuple[do.Transform, ...] = ()
 
     @property
     def kernel(self) -> str:
         """Its name, for people: "matmul", "einsum", "multiply and sum", "diagonal + sum", ..."""
-        if isinstance(self.combine, MatMul):
+        if isinstance(self.combine, do.MatMul):
             return "matmul"
-        if isinstance(self.combine, NativeEinsum):
+        if isinstance(self.combine, do.NativeEinsum):
             return "einsum"
-        if isinstance(self.combine, Multiply):
-            sums = any(isinstance(instruction, Sum) for instruction in self.finish)
+        if isinstance(self.combine, do.Multiply):
+            sums = any(isinstance(instruction, do.Sum) for instruction in self.finish)
             return "multiply and sum" if sums else "multiply"
         kinds = dict.fromkeys(map(type, self.prepare[0]))
         return " + ".join(_NAMES[kind] for kind in kinds if kind in _NAMES) or "identity"

@@ -15,23 +15,10 @@ from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.roles import num_elements
 from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.einsum_layout import einsum_layout
-from tf_einsum_grad.lowering.instructions import (
-    Broadcast,
-    Combine,
-    Diagonal,
-    EmbedDiagonal,
-    Groups,
-    MatMul,
-    Multiply,
-    NativeEinsum,
-    Permute,
-    Reshape,
-    Sum,
-    Transform,
-    last_run,
-)
+from tf_einsum_grad.lowering.instructions import Groups, last_run
 from tf_einsum_grad.lowering.machine import Machine, Target
 
 __all__ = ["Cost", "count_flops", "price"]
@@ -81,7 +68,7 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
         product = lowering.combine.result(a, b)
         charges, _ = pricer.follow(product, lowering.finish)
         stages.append([*pricer.combine(lowering.combine, a, b, product), *charges])
-        if isinstance(lowering.combine, Multiply):
+        if isinstance(lowering.combine, do.Multiply):
             fused = lowering.target == "xla"
             extra = pricer.fused_permutes if fused else pricer.broadcast_runs
             microseconds += extra(lowering, operands, product)
@@ -137,13 +124,13 @@ class _Pricer:
         return n_bytes / self.machine.fresh if n_bytes > self.machine.fresh_limit else 0.0
 
     def follow(
-        self, groups: Groups, instructions: Iterable[Transform]
+        self, groups: Groups, instructions: Iterable[do.Transform]
     ) -> tuple[list[_Charge], Groups]:
         """A charge for each instruction on a tensor, and the groups that they leave."""
         charges, launch = [], self.machine.launch(self.target)
         for instruction in instructions:
             result = instruction.result(groups)
-            if isinstance(instruction, Reshape):
+            if isinstance(instruction, do.Reshape):
                 charges.append(_Charge(launch, 0, None))
             else:
                 us, moved = self.transform(instruction, groups, result)
@@ -152,29 +139,29 @@ class _Pricer:
         return charges, groups
 
     def transform(
-        self, instruction: Transform, groups: Groups, result: Groups
+        self, instruction: do.Transform, groups: Groups, result: Groups
     ) -> tuple[float, int]:
         """The microseconds, beside the launch, and the bytes moved of a kernel on one tensor."""
         n_bytes, stream = self.bytes(result), self.machine.stream
         match instruction:
-            case Permute():
+            case do.Permute():
                 return self.permute_us(instruction, groups), 2 * n_bytes
-            case Broadcast():
+            case do.Broadcast():
                 return n_bytes / stream, n_bytes
-            case Sum():
+            case do.Sum():
                 return self.sum_us(instruction, groups), self.bytes(groups) + n_bytes
-            case Diagonal():
+            case do.Diagonal():
                 return self.machine.diagonal_reads * n_bytes / stream, 2 * n_bytes
-            case EmbedDiagonal():
+            case do.EmbedDiagonal():
                 return self.embed_us(instruction, result), 2 * n_bytes
         raise AssertionError(f"{instruction} moves nothing")
 
-    def permute_us(self, instruction: Permute, groups: Groups) -> float:
+    def permute_us(self, instruction: do.Permute, groups: Groups) -> float:
         last, n_bytes = len(groups) - 1, self.bytes(groups)
         keeps = instruction.axes[-1] == last and self.bytes(groups[-1:]) >= self.machine.short_row
         return 2 * n_bytes / self.machine.permute(self.target, keeps)
 
-    def sum_us(self, instruction: Sum, groups: Groups) -> float:
+    def sum_us(self, instruction: do.Sum, groups: Groups) -> float:
         """A reduction; those over the last dimension go along it in runs."""
         flags = [axis in instruction.axes for axis in range(len(groups))]
         kept = instruction.result(groups)
@@ -191,7 +178,7 @@ class _Pricer:
         short = 0 < run < self.machine.long_run
         return self.machine.run * self.elements(groups) / run if short else 0.0
 
-    def embed_us(self, instruction: EmbedDiagonal, result: Groups) -> float:
+    def embed_us(self, instruction: do.EmbedDiagonal, result: Groups) -> float:
         """Zeros are set in place in a graph, in a copy in eager mode; XLA fuses a select."""
         n_bytes, m = self.bytes(result), self.machine
         match instruction.kernel:
@@ -205,12 +192,14 @@ class _Pricer:
             case "diag":
                 return n_bytes / (m.diag if self.elements(result[:-2]) > 1 else m.diag_one)
 
-    def combine(self, instruction: Combine, a: Groups, b: Groups, product: Groups) -> list[_Charge]:
+    def combine(
+        self, instruction: do.Combine, a: Groups, b: Groups, product: Groups
+    ) -> list[_Charge]:
         """The kernel that makes one tensor of two, and what it permutes inside."""
         launch = self.machine.launch(self.target)
-        if isinstance(instruction, NativeEinsum):
+        if isinstance(instruction, do.NativeEinsum):
             return self.native_einsum(instruction, a, b, product)
-        if isinstance(instruction, MatMul):
+        if isinstance(instruction, do.MatMul):
             m, k = a[-2:] if not instruction.transpose_a else a[:-3:-1]
             n = b[-2] if instruction.transpose_b else b[-1]
             batch, (rows, depth, columns) = a[:-2], [self.elements((side,)) for side in (m, k, n)]
@@ -222,7 +211,7 @@ class _Pricer:
         return [_Charge(launch + us, moved, self.bytes(product))]
 
     def native_einsum(
-        self, instruction: NativeEinsum, a: Groups, b: Groups, product: Groups
+        self, instruction: do.NativeEinsum, a: Groups, b: Groups, product: Groups
     ) -> list[_Charge]:
         """TensorFlow's own op: one launch, whatever it has to permute."""
         equation = parse_equation(instruction.equation)
@@ -296,12 +285,12 @@ class _Pricer:
         ):
             before = tuple(term)
             for instruction in instructions:
-                if isinstance(instruction, Permute) and instruction.axes[-1] != len(before) - 1:
+                if isinstance(instruction, do.Permute) and instruction.axes[-1] != len(before) - 1:
                     span = self.bytes(before[instruction.axes[-1] :])
                     if span > self.machine.cache:
                         us += across * (self.bytes(product) - self.bytes(groups))
                 before = instruction.result(before)
         kinds = [type(instruction) for instruction in lowering.finish]
-        if Sum in kinds and Permute in kinds:
+        if do.Sum in kinds and do.Permute in kinds:
             us += across * self.bytes(product)
         return us

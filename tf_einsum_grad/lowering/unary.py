@@ -12,15 +12,9 @@ from collections.abc import Iterator, Sequence
 
 from tf_einsum_grad.algebra.dtypes import compute_dtype
 from tf_einsum_grad.algebra.roles import num_elements
+from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.builder import Builder
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
-from tf_einsum_grad.lowering.instructions import (
-    Diagonal,
-    DiagonalKernel,
-    EmbedDiagonal,
-    EmbedKernel,
-    Transform,
-)
 from tf_einsum_grad.lowering.machine import Target
 
 __all__ = ["unary_lowerings"]
@@ -66,25 +60,25 @@ def _take_diagonals(builder: Builder, target: Target) -> None:
             axis += 1
             continue
         first = groups.index(label)
-        kernel: DiagonalKernel = "gather"
+        kernel: do.DiagonalKernel = "gather"
         if first + 2 == axis + 1 == len(groups):
             # `MatrixDiagPart` is one op where a stride takes three, but TFLite has none.
             kernel = "diag_part" if target == "eager" else "stride"
-        builder.emit(Diagonal(first, axis, groups[:axis] + groups[axis + 1 :], kernel))
+        builder.emit(do.Diagonal(first, axis, groups[:axis] + groups[axis + 1 :], kernel))
 
 
 def _embeddings(
     contraction: Contraction, distinct: Sequence[str]
-) -> Iterator[tuple[Transform, ...]]:
+) -> Iterator[tuple[do.Transform, ...]]:
     """The mirror image of `_take_diagonals`, by each combination of kernels."""
     target = contraction.equation.output
     groups = tuple(distinct)
-    steps: list[list[EmbedDiagonal]] = []
+    steps: list[list[do.EmbedDiagonal]] = []
     for axis, label in enumerate(target):
         if label in target[:axis]:
             first = target.rindex(label, 0, axis)
             kernels = _embed_kernels(contraction, first, axis, len(groups) + 1)
-            steps.append([EmbedDiagonal(first, axis, groups, kernel) for kernel in kernels])
+            steps.append([do.EmbedDiagonal(first, axis, groups, kernel) for kernel in kernels])
             groups = steps[-1][0].result(groups)
     if sum(len(step) > 1 for step in steps) <= _MOST_EMBEDDINGS:
         yield from itertools.product(*steps)
@@ -94,7 +88,7 @@ def _embeddings(
 
 def _embed_kernels(
     contraction: Contraction, first: int, second: int, rank: int
-) -> Sequence[EmbedKernel]:
+) -> Sequence[do.EmbedKernel]:
     """The kernels that can put a diagonal into a tensor of that rank."""
     last_two = first + 2 == second + 1 == rank
     n_rows = num_elements(contraction.equation.output[: second + 1], contraction.likely_sizes)

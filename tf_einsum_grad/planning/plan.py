@@ -63,10 +63,9 @@ class Plan:
     @property
     def largest_intermediate(self) -> int:
         """Elements of the largest tensor between two steps; 0 if there is none."""
-        sizes = dict(self.sizes)
-        return max(
-            (num_elements(step.equation.output, sizes) for step in self.steps[:-1]), default=0
-        )
+        contractions = [step.contraction for step in self.steps[:-1]]
+        outputs = [num_elements(c.equation.output, c.likely_sizes) for c in contractions]
+        return max(outputs, default=0)
 
 
 def make_plan(
