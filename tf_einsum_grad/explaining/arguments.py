@@ -7,7 +7,7 @@ from typing import Any, Protocol, SupportsIndex
 
 from tf_einsum_grad.algebra.dtypes import DTYPES, SupportsDType, dtype_name
 from tf_einsum_grad.algebra.errors import OperandError, SizeError
-from tf_einsum_grad.algebra.sizes import Binding, Shape, Size, bind_call
+from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
@@ -16,7 +16,6 @@ __all__ = [
     "HasShape",
     "ShapeLike",
     "bind_and_plan",
-    "likely_sizes",
     "read_dtype",
     "read_shape",
 ]
@@ -82,11 +81,3 @@ def bind_and_plan(
     binding = bind_call(equation, shapes, sizes)
     hints = tuple(sorted((size_hints or {}).items()))
     return binding, make_plan(binding.equation, binding.sizes, dtype, optimize, hints)
-
-
-def likely_sizes(
-    sizes: tuple[tuple[str, Size], ...], size_hints: Mapping[str, int] | None
-) -> dict[str, Size]:
-    """Returns the sizes that figures are for: those that are known, and hints for others."""
-    hints = size_hints or {}
-    return {label: hints.get(label) if size is None else size for label, size in sizes}

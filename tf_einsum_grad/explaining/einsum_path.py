@@ -7,11 +7,9 @@ from typing import Literal
 
 from tf_einsum_grad.algebra.dtypes import itemsize
 from tf_einsum_grad.algebra.roles import DotRoles, num_elements
-from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.explaining.arguments import (
     ShapeLike,
     bind_and_plan,
-    likely_sizes,
     read_dtype,
     read_shape,
 )
@@ -53,14 +51,13 @@ def einsum_path(
     shapes = tuple(map(read_shape, operands_or_shapes))
     dtype = read_dtype(equation, None, operands_or_shapes)
     _, plan = bind_and_plan(equation, shapes, dtype, optimize, sizes, size_hints)
-    likely = likely_sizes(plan.sizes, size_hints)
-    return ["einsum_path", *plan.path], _report(equation, plan, dtype, likely)
+    return ["einsum_path", *plan.path], _report(equation, plan, dtype)
 
 
-def _report(equation: str, plan: Plan, dtype: str, sizes: Mapping[str, Size]) -> str:
+def _report(equation: str, plan: Plan, dtype: str) -> str:
     largest = show_bytes(itemsize(dtype) * plan.largest_intermediate)
     n = len(plan.equation.inputs)
-    naive = num_elements(plan.equation.labels, sizes) * n
+    naive = num_elements(plan.equation.labels, dict(plan.likely_sizes)) * n
     lines = [
         f"  Equation:              {equation}",
         f"  As one sum:            {show_flops(naive)}",

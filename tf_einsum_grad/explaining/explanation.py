@@ -15,7 +15,6 @@ from tf_einsum_grad.explaining.arguments import (
     DTypeLike,
     ShapeLike,
     bind_and_plan,
-    likely_sizes,
     read_dtype,
     read_shape,
 )
@@ -95,7 +94,7 @@ def explain(
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
     name = read_dtype(equation, dtype, shapes)
     binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints)
-    bound, likely = dict(binding.sizes), likely_sizes(binding.sizes, size_hints)
+    bound = dict(binding.sizes)
     hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)
     forward = tuple(_work(step.equation, step.contraction) for step in plan.steps)
     largest = plan.largest_intermediate * itemsize(name)
@@ -108,7 +107,7 @@ def explain(
         roles=_roles(binding.equation, bound),
         path=plan.path,
         forward=forward,
-        gradients=tuple(_gradient(k, parsed, binding, plan, likely) for k in range(len(known))),
+        gradients=tuple(_gradient(k, parsed, binding, plan) for k in range(len(known))),
         flops_forward=plan.flops,
         flops_backward=_flops_backward(plan),
         largest_intermediate_bytes=max(largest, *(work.scratch_bytes for work in forward)),
@@ -154,10 +153,9 @@ def _permutes(lowering: Lowering) -> tuple[Permuted, ...]:
     return tuple(name for name, part in parts if any(isinstance(i, Permute) for i in part))
 
 
-def _gradient(
-    k: int, parsed: Equation, binding: Binding, plan: Plan, sizes: Mapping[str, Size]
-) -> Gradient:
+def _gradient(k: int, parsed: Equation, binding: Binding, plan: Plan) -> Gradient:
     equation, dtype = binding.equation, plan.steps[0].contraction.dtype
+    sizes = dict(plan.likely_sizes)
     works = tuple(
         _work(step.equation.transpose(i), step.contraction.transpose(i))
         for step, i in _backward_route(plan, k)

@@ -48,10 +48,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An einsum as steps; the last one's result is the einsum's."""
+    """An einsum as steps; the last one's result is the einsum's.
+
+    Attributes:
+        equation: of any number of operands.
+        likely_sizes: each label with the size to decide with: its own, or a hint; None without.
+        path: the contraction path.
+        steps: in the order in which they run.
+    """
 
     equation: Equation
-    sizes: tuple[tuple[str, Size], ...]
+    likely_sizes: tuple[tuple[str, Size], ...]
     path: Path
     steps: tuple[Step, ...]
 
@@ -63,8 +70,8 @@ class Plan:
     @property
     def largest_intermediate(self) -> int:
         """Elements of the largest tensor between two steps; 0 if there is none."""
-        contractions = [step.contraction for step in self.steps[:-1]]
-        outputs = [num_elements(c.equation.output, c.likely_sizes) for c in contractions]
+        sizes = dict(self.likely_sizes)
+        outputs = [num_elements(step.equation.output, sizes) for step in self.steps[:-1]]
         return max(outputs, default=0)
 
 
@@ -110,7 +117,7 @@ def make_plan(
         weights = {p: start().weigh(p) for p in paths}
         weights[path] *= _TIE
         path = min(paths, key=lambda p: weights[p])
-    return Plan(equation, sizes, path, start().follow(path))
+    return Plan(equation, tuple(likely.items()), path, start().follow(path))
 
 
 def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
