@@ -82,7 +82,7 @@ def _draw_steps(ax: Axes, plan: Plan, places: Sequence[Place]) -> None:
 
 
 def _draw_terms(ax: Axes, plan: Plan, places: Sequence[Place]) -> None:
-    roles, sizes = label_roles(plan.equation), dict(plan.sizes)
+    roles, sizes = label_roles(plan.equation), dict(plan.likely_sizes)
     terms = [*plan.equation.inputs, *(step.equation.output for step in plan.steps)]
     for place, term in zip(places[:-1], terms[:-1], strict=True):
         _draw_term(ax, place, term, roles, "white")
