@@ -171,8 +171,10 @@ class Measurer:
     def _exact_gradients(self, at: Comparison) -> Backward | None:
         if at.reference.kind != "promote" or at.variant.name == "forward":
             return None
-        gradient = self.oracle.exact_gradient(at.variant)
         outputs = self.oracle.move_to(at.reference, at.point)
+        gradient = self.oracle.exact_gradient(at.variant, outputs)
+        if gradient is None:
+            return None
         return gradient.backward(at.point.values, at.point.cotangents[at.number], outputs)
 
     def _exact(self, at: Comparison, leaf: int, gradients: Backward | None) -> Exact | None:
@@ -186,7 +188,10 @@ class Measurer:
         """Runs the traced gradient in its own dtypes; None if it is not what the variant did."""
         args = at.variant.prepare(at.point.values)
         cotangents = self.problem.native_cotangents(at.point.cotangents[at.number])
-        rerun = self.oracle.exact_gradient(at.variant).native([*args, *cotangents])
+        gradient = self.oracle.exact_gradient(at.variant, at.backward.outputs)
+        if gradient is None:
+            return None
+        rerun = gradient.native([*args, *cotangents])
         if not same_values(rerun.outputs, at.backward.outputs, _OTHER_VALUES, at.point.sizes):
             return None  # it draws other random numbers
         native = rerun.directional(leaf, at.u(leaf))

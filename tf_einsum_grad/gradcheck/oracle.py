@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,6 @@ from tf_einsum_grad.gradcheck.references import (
     ExactGradient,
     Native,
     Promoted,
-    PromotedFunction,
     Reference,
 )
 from tf_einsum_grad.gradcheck.replay import Drawn, drawn_by_xla, draws, seed_as_eager
@@ -42,7 +42,7 @@ class Oracle:
         self.warnings: list[str] = []  # what makes the references weaker than they could be
         self.used: set[str] = set()  # the kinds of reference that were chosen
         self._references: dict[str, Reference | None] = {}
-        self._exact: dict[str, ExactGradient] = {}
+        self._exact: dict[str, ExactGradient | None] = {}
         self._at: dict[str, Point] = {}
         self._extra = 0
         self._drawn: Drawn | None = None
@@ -57,30 +57,27 @@ class Oracle:
     @property
     def evaluations(self) -> int:
         """Forward evaluations of all references so far."""
-        references = [r for r in self._references.values() if r is not None]
-        exact = sum(e.evaluations for e in self._exact.values())
-        return self._extra + exact + sum(r.evaluations for r in references)
+        return self._extra + sum(reference.evaluations for reference in self._built())
 
     def close(self) -> None:
         """Releases what the references registered."""
-        for reference in self._references.values():
-            if isinstance(reference, Promoted):
-                reference.function.close()
-        for exact in self._exact.values():
-            exact.close()
+        for reference in self._built():
+            reference.close()
+
+    def _built(self) -> Iterator[Reference]:
+        return filter(None, (*self._references.values(), *self._exact.values()))
 
     def eps(self, leaf: int) -> float:
         """Returns the precision of the narrowest dtype between a leaf and the outputs."""
-        dtypes = [self.problem.leaves[leaf].dtype, *self.problem.output_dtypes]
-        return max(self._graph_eps, *(EPS.get(d.name, EPS["bfloat16"]) for d in dtypes))
+        return self._coarsest([self.problem.leaves[leaf].dtype, *self.problem.output_dtypes])
 
     @property
     def coarsest_eps(self) -> float:
         """Precision of the narrowest dtype in the graph and among the outputs."""
-        return max(map(self._output_eps, range(len(self.problem.output_dtypes))))
+        return self._coarsest(self.problem.output_dtypes)
 
-    def _output_eps(self, i: int) -> float:
-        return max(self._graph_eps, EPS.get(self.problem.output_dtypes[i].name, EPS["bfloat16"]))
+    def _coarsest(self, dtypes: Iterable[tf.DType]) -> float:
+        return max([self._graph_eps, *(EPS.get(d.name, EPS["bfloat16"]) for d in dtypes)])
 
     def _rounding(self) -> float:
         """Returns by how much outputs may differ without a second look."""
@@ -129,7 +126,9 @@ class Oracle:
             for i in small:
                 noise = rms(native[i] - outputs[i]) if native[i].shape == outputs[i].shape else 0
                 if noise > _ALL_NOISE * rms(outputs[i]):
-                    sizes[i] = max(sizes[i], noise / self._output_eps(i))
+                    sizes[i] = max(
+                        sizes[i], noise / self._coarsest([self.problem.output_dtypes[i]])
+                    )
         return sizes
 
     def shaken(self, point: Point, number: int) -> list[Array]:
@@ -223,12 +222,20 @@ class Oracle:
             return "eager"
         return "xla" if self.random and variant.name == "xla" else ""
 
-    def exact_gradient(self, variant: Variant) -> ExactGradient:
-        """Returns the traced gradient in float64 that draws what the variant draws."""
+    def exact_gradient(self, variant: Variant, outputs: Sequence[Array]) -> ExactGradient | None:
+        """Returns the traced gradient in float64 that draws what the variant draws, if it works.
+
+        Args:
+            variant: the variant.
+            outputs: of any point, for the shapes of cotangents.
+        """
         kind = self.drawn_like(variant)
         if kind not in self._exact:
-            drawn, seed = self._drawn_for(kind), self.guard.seed if kind == "eager" else None
-            self._exact[kind] = ExactGradient(self.problem, self.guard, seed, drawn)
+            self._exact[kind], drawn = None, self._drawn_for(kind)
+            with suppress(PromotionError, BackwardError, tf.errors.OpError):
+                self._exact[kind] = ExactGradient(
+                    self.problem, self.guard, outputs, kind == "eager", drawn
+                )
         return self._exact[kind]
 
     def _drawn_for(self, kind: str) -> Drawn | None:
@@ -265,23 +272,18 @@ class Oracle:
             return self._promoted(name)
         if name == "clone":
             return Clone(self.problem, self.guard)
-        dtypes = self.problem.output_dtypes
-        eps = max(self._graph_eps, *(EPS.get(d.name, 1e-2) for d in dtypes))
-        return Native(self.problem, self.guard, name, eps, variant.forward)
+        return Native(self.problem, self.guard, name, self.coarsest_eps, variant.forward)
 
     def _promoted(self, name: str) -> Promoted:
         problem = self.problem
         if problem.concrete is None:
             raise PromotionError(f"the function cannot be traced: {problem.untraceable}")
         kind = name.partition(":")[2]
-        function = PromotedFunction(
-            problem,
-            problem.concrete,
-            freeze=self.options.stop_gradient == "freeze",
-            eager_seed=self.guard.seed if kind == "eager" else None,
+        built = Promoted(
+            problem, self.guard, problem.concrete, name,
+            freeze=self.options.stop_gradient == "freeze", eager=kind == "eager",
             drawn=self._drawn_for(kind),
-        )
-        built = Promoted(problem, self.guard, function, name)
+        )  # fmt: skip
         built.rebase(problem.base())  # kernels are only found when they run
         if built.native_ops and built.eps > EPS["float64"]:
             kept = ", ".join(sorted(built.native_ops))

@@ -7,9 +7,10 @@ every time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import private
-from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, vjp
+from tf_einsum_grad.gradcheck.analytic import Backward, vjp
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, wide
 from tf_einsum_grad.gradcheck.problem import Call, Problem, ReferenceKind, brief
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, rewrite, wider
@@ -48,103 +49,80 @@ class Reference(ABC):
         """Moves to a point: records what has to be, returns the outputs there."""
         return self.outputs(values)
 
-    @abstractmethod
     def outputs(self, values: Sequence[Array]) -> list[Array]:
         """Returns the outputs with the leaves at these values."""
+        self.evaluations += 1
+        return [wide(y) for y in self._run(values)]
+
+    @abstractmethod
+    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]: ...
+
+    def close(self) -> None:  # noqa: B027
+        """Releases what it registered, if anything."""
 
 
-class PromotedFunction:
-    """A concrete function, rewritten to float64, over shadows of its variables.
+class _Wide(Reference):
+    """A reference in float64, over copies of the arguments and the variables."""
+
+    def __init__(self, problem: Problem, guard: StateGuard, name: str) -> None:
+        super().__init__(problem, guard, name)
+        self._args = [tf.cast(a, wider(a.dtype)) for a in problem.args]
+        self._copies: dict[Any, Any] = {}  # by the variables' `ref()`
+
+    def _placed(self, values: Sequence[Array]) -> tuple[list[tf.Tensor], dict[Any, Array]]:
+        """Returns the arguments, and the value of each variable, with the leaves at these."""
+        args, wanted = list(self._args), {key: self.guard.base(key.deref()) for key in self._copies}
+        for leaf, value in zip(self.problem.leaves, values, strict=True):
+            if isinstance(leaf.source, int):
+                args[leaf.source] = tf.constant(value)
+            else:
+                wanted[leaf.source.ref()] = value
+        return args, wanted
+
+
+class Promoted(_Wide):
+    """The reference of first choice: a traced function in float64, over shadows of its variables.
+
+    Args:
+        concrete: the function, of the problem's arguments.
+        freeze: whether stop_gradients are constants.
+        eager: whether random ops get the seeds of eager mode.
+        drawn: what they drew, if it is to be repeated.
 
     Raises:
-        PromotionError: where that is impossible; the message says why.
+        PromotionError: where the function cannot be rewritten; the message says why.
     """
-
-    def __init__(
-        self,
-        problem: Problem,
-        concrete: Concrete,
-        *,
-        freeze: bool = False,
-        eager_seed: int | None = None,
-        drawn: Drawn | None = None,
-    ) -> None:
-        self.recorder = Recorder() if freeze else None
-        try:
-            token = self.recorder.token if self.recorder else None
-            graph_def = concrete.graph.as_graph_def()
-            if eager_seed is not None:
-                seed_as_eager(graph_def, eager_seed)
-            self.rewritten = rewrite(graph_def, token, problem.primal if freeze else None)
-            self._names = [f.signature.name for f in self.rewritten.functions]
-            private.register_functions(self.rewritten.functions)
-            # By the variables' `ref()`: their shadows, and the names of their handles in the graph.
-            self.shadows: dict[Any, tf.Variable] = {}
-            self.resources: dict[Any, str] = {}
-            self._captured = self._shadow_captures(concrete, problem.variables)
-            self._drawn = drawn.replacements(concrete) if drawn else {}
-            self._function = self._import(concrete, len(problem.args))
-        except PromotionError:
-            raise
-        except (private.Unavailable, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-            raise PromotionError(brief(error)) from error
-
-    def close(self) -> None:
-        """Lets TensorFlow forget the rewritten functions."""
-        private.unregister_functions(reversed(self._names))
-
-    def __call__(self, args: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Runs it once, with promoted arguments."""
-        if self.recorder:
-            self.recorder.rewind()
-        outputs = self._function(*args)
-        return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-
-    def _shadow_captures(
-        self, concrete: Concrete, known: Sequence[tf.Variable]
-    ) -> dict[str, tf.Tensor]:
-        by_handle = {v.handle.ref(): v for v in [*concrete.graph.variables, *known]}
-        captured = {}
-        for external, internal in concrete.graph.captures:
-            variable = by_handle.get(external.ref())
-            if variable is not None:
-                value = tf.cast(tf.convert_to_tensor(variable), wider(variable.dtype))
-                shadow = tf.Variable(value, trainable=False, shape=variable.shape)
-                external, key = shadow.handle, variable.ref()
-                self.shadows[key], self.resources[key] = shadow, internal.op.name
-            elif external.dtype != wider(external.dtype):
-                external = tf.cast(external, wider(external.dtype))
-            captured[internal.name] = external
-        return captured
-
-    def _import(self, concrete: Concrete, arity: int) -> Concrete:
-        inputs = [t for t in concrete.inputs if t.name not in self._captured][:arity]
-        specs = [tf.TensorSpec(t.shape, wider(t.dtype)) for t in inputs]
-
-        def run(*args: tf.Tensor) -> list[tf.Tensor]:
-            # tf.identity makes this graph capture the eager tensor.
-            eager = {**self._captured, **self._drawn}
-            mapped = {name: tf.identity(value) for name, value in eager.items()}
-            mapped.update((t.name, arg) for t, arg in zip(inputs, args, strict=True))
-            names = [t.name for t in concrete.outputs]
-            found: list[tf.Tensor] = tf.graph_util.import_graph_def(
-                self.rewritten.graph_def, input_map=mapped, return_elements=names, name=""
-            )
-            return found
-
-        return tf.function(run, autograph=False).get_concrete_function(*specs)
-
-
-class Promoted(Reference):
-    """The reference of first choice: the traced problem in float64."""
 
     kind: ReferenceKind = "promote"
 
     def __init__(
-        self, problem: Problem, guard: StateGuard, function: PromotedFunction, name: str = "promote"
+        self,
+        problem: Problem,
+        guard: StateGuard,
+        concrete: Concrete,
+        name: str = "promote",
+        *,
+        freeze: bool = False,
+        eager: bool,
+        drawn: Drawn | None,
     ) -> None:
         super().__init__(problem, guard, name)
-        self.function, found = function, function.rewritten
+        self._recorder = Recorder()
+        self._resources: dict[Any, str] = {}  # names of the variables' handles in the graph
+        try:
+            graph_def = concrete.graph.as_graph_def()
+            if eager:
+                seed_as_eager(graph_def, guard.seed)
+            token, primal = (self._recorder.token, problem.primal) if freeze else (None, None)
+            self._rewritten = found = rewrite(graph_def, token, primal)
+            private.register_functions(found.functions)
+            given: dict[str, Any] = self._captured(concrete)
+            given |= drawn.replacements(concrete) if drawn else {}
+            self._function = self._import(concrete, given)
+        except PromotionError:
+            raise
+        except (private.Unavailable, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+            raise PromotionError(brief(error)) from error
         self.native_ops = frozenset(found.native_ops)
         low = [EPS[tf.as_dtype(t).name] for t in found.low_dtypes]
         self.eps = max(low, default=EPS["float32"]) if found.lossy else EPS["float64"]
@@ -152,48 +130,70 @@ class Promoted(Reference):
         self._python = bool(found.ops & PYTHON_OPS)
         writes = any(map(_WRITES.search, found.ops))
         self._rewritten_always = writes and bool(found.ops & _BRANCHES)
-        self._written = set(self.function.shadows) if writes else set()
+        self._written = set(self._copies) if writes else set()
         self._current: dict[Any, Array] = {}
-        self._args = [tf.cast(a, wider(a.dtype)) for a in problem.args]
 
-    def set_tail(self, values: Sequence[Array]) -> None:
-        """Replaces the last arguments, which are no leaves."""
-        self._args[len(self._args) - len(values) :] = [tf.constant(v) for v in values]
+    def close(self) -> None:
+        """Lets TensorFlow forget the rewritten functions."""
+        private.unregister_functions(f.signature.name for f in reversed(self._rewritten.functions))
+
+    def _captured(self, concrete: Concrete) -> dict[str, tf.Tensor]:
+        by_handle = {
+            v.handle.ref(): v for v in [*concrete.graph.variables, *self.problem.variables]
+        }
+        captured = {}
+        for external, internal in concrete.graph.captures:
+            variable = by_handle.get(external.ref())
+            if variable is not None:
+                value = tf.cast(tf.convert_to_tensor(variable), wider(variable.dtype))
+                shadow = tf.Variable(value, trainable=False, shape=variable.shape)
+                external, key = shadow.handle, variable.ref()
+                self._copies[key], self._resources[key] = shadow, internal.op.name
+            elif external.dtype != wider(external.dtype):
+                external = tf.cast(external, wider(external.dtype))
+            captured[internal.name] = external
+        return captured
+
+    def _import(self, concrete: Concrete, given: Mapping[str, Any]) -> Concrete:
+        inputs = concrete.inputs[: len(self.problem.args)]
+        specs = [tf.TensorSpec(t.shape, wider(t.dtype)) for t in inputs]
+
+        def run(*args: tf.Tensor) -> list[tf.Tensor]:
+            # tf.identity makes this graph capture the eager tensor.
+            mapped = {name: tf.identity(value) for name, value in given.items()}
+            mapped.update((t.name, arg) for t, arg in zip(inputs, args, strict=True))
+            names = [t.name for t in concrete.outputs]
+            found: list[tf.Tensor] = tf.graph_util.import_graph_def(
+                self._rewritten.graph_def, input_map=mapped, return_elements=names, name=""
+            )
+            return found
+
+        return tf.function(run, autograph=False).get_concrete_function(*specs)
 
     def rebase(self, values: Sequence[Array]) -> list[Array]:
         """Records what stop_gradient holds at a point; returns the outputs there."""
-        recorder = self.function.recorder
         self._base = list(values)
-        if recorder:
-            recorder.record()
+        self._recorder.record()
         outputs = self.outputs(values)
-        if recorder:
-            recorder.replay()
+        self._recorder.replay()
         if self._written and not self._rewritten_always:
             self._written = {
                 key
                 for key in self._written
-                if not np.array_equal(self.function.shadows[key].numpy(), self._current[key])
+                if not np.array_equal(self._copies[key].numpy(), self._current[key])
             }
         return outputs
 
-    def outputs(self, values: Sequence[Array]) -> list[Array]:
-        """Returns the outputs with the leaves at these values."""
-        self.evaluations += 1
-        args = list(self._args)
-        wanted = {key: self.guard.base(key.deref()) for key in self.function.shadows}
-        offsets = {}
-        for leaf, value, base in zip(self.problem.leaves, values, self._base, strict=True):
-            if isinstance(leaf.source, int):
-                args[leaf.source] = tf.constant(value)
-            else:
-                key = leaf.source.ref()
-                wanted[key] = value
-                if value is not base and key in self.function.resources:
-                    offsets[self.function.resources[key]] = value - base
-        if self.function.recorder:
-            self.function.recorder.offsets = offsets
-        for key, shadow in self.function.shadows.items():
+    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]:
+        args, wanted = self._placed(values)
+        moved = {
+            leaf.source.ref(): value - base
+            for leaf, value, base in zip(self.problem.leaves, values, self._base, strict=True)
+            if value is not base and not isinstance(leaf.source, int)
+        }
+        names = self._resources
+        self._recorder.offsets = {names[key]: d for key, d in moved.items() if key in names}
+        for key, shadow in self._copies.items():
             if key in self._written or self._current.get(key) is not wanted[key]:
                 shadow.assign(tf.cast(wanted[key], shadow.dtype))
                 self._current[key] = wanted[key]
@@ -201,10 +201,12 @@ class Promoted(Reference):
             self.guard.reset()
         if self._python:
             self.problem.assign(values)
-        return [wide(y) for y in self.function(args)]
+        self._recorder.rewind()
+        found: list[tf.Tensor] = self._function(*args)
+        return found
 
 
-class Clone(Reference):
+class Clone(_Wide):
     """A copy of a Keras model, for what cannot be promoted.
 
     It is made from the model's config, with float64 policies and the model's own weights.
@@ -220,32 +222,24 @@ class Clone(Reference):
         if problem.model is None or problem.call_with is None:
             raise PromotionError("only a Keras layer or model can be cloned")
         super().__init__(problem, guard, "clone")
-        self._call = problem.call_with
         model = problem.model
         try:
-            self.model = type(model).from_config(_widened(model.get_config()))
-            self._args = [tf.cast(a, wider(a.dtype)) for a in problem.args]
-            self._call(self.model, self._args)  # builds it
+            copy = type(model).from_config(_widened(model.get_config()))
+            self._call = functools.partial(problem.call_with, copy)
+            self._call(self._args)  # builds it
         except Exception as error:  # any model may refuse to be copied, in its own way
             raise PromotionError(f"cloning failed: {brief(error)}") from error
-        theirs, ours = model.variables, self.model.variables
+        theirs, ours = model.variables, copy.variables
         if [tuple(v.shape) for v in theirs] != [tuple(v.shape) for v in ours]:
             raise PromotionError("the clone has other variables than the model")
         self._copies = {a.value.ref(): b for a, b in zip(theirs, ours, strict=True)}
 
-    def outputs(self, values: Sequence[Array]) -> list[Array]:
-        """Returns the clone's outputs with the leaves at these values."""
-        self.evaluations += 1
+    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]:
         self.guard.reset()
-        args = list(self._args)
+        args, wanted = self._placed(values)
         for key, copy in self._copies.items():
-            copy.assign(self.guard.base(key.deref()))
-        for leaf, value in zip(self.problem.leaves, values, strict=True):
-            if isinstance(leaf.source, int):
-                args[leaf.source] = tf.constant(value)
-            elif leaf.source.ref() in self._copies:
-                self._copies[leaf.source.ref()].assign(value)
-        return [wide(y) for y in self._call(self.model, args)]
+            copy.assign(wanted[key])
+        return self._call(args)
 
 
 def _widened(config: Any) -> Any:
@@ -272,50 +266,56 @@ class Native(Reference):
         super().__init__(problem, guard, name)
         self.eps, self.forward = eps, forward
 
-    def outputs(self, values: Sequence[Array]) -> list[Array]:
-        """Returns the outputs with the leaves at these values, as the variant computes them."""
-        self.evaluations += 1
+    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]:
         self.guard.reset()
         self.problem.assign(values)
-        return [wide(y) for y in self.forward(self.problem.native_args(values))]
+        return self.forward(self.problem.native_args(values))
 
 
-class ExactGradient:
+class ExactGradient(Promoted):
     """The traced gradient, run in float64: its formulas without its rounding errors.
 
-    Built when first needed; where it cannot be built, `backward` returns None.
+    Args:
+        outputs: of the function, for the shapes of cotangents.
+
+    Raises:
+        PromotionError, BackwardError, tf.errors.OpError: it cannot be traced, rewritten, or run.
     """
 
     def __init__(
-        self, problem: Problem, guard: StateGuard, eager_seed: int | None, drawn: Drawn | None
+        self,
+        problem: Problem,
+        guard: StateGuard,
+        outputs: Sequence[Array],
+        eager: bool,
+        drawn: Drawn | None,
     ) -> None:
-        self.problem, self.guard, self.eager_seed, self.drawn = problem, guard, eager_seed, drawn
-        self._connected: list[bool] = []
-        self._promoted: Promoted | None = None
-        self._tried = False
+        run, count = vjp(problem, traced=True), len(problem.args)
 
-    @property
-    def evaluations(self) -> int:
-        """Runs so far."""
-        return self._promoted.evaluations if self._promoted else 0
+        def flat(*args: tf.Tensor) -> list[tf.Tensor]:
+            y, gradients = run(args[:count], args[count:])
+            self._connected = [g is not None for g in gradients]
+            # Converting makes IndexedSlices dense; the identity keeps an argument from being an
+            # output, which cannot be imported.
+            present = [t for t in [*y, *gradients] if t is not None]
+            return [tf.identity(tf.convert_to_tensor(t)) for t in present]
 
-    def close(self) -> None:
-        """Releases the rewritten graph."""
-        if self._promoted:
-            self._promoted.function.close()
+        dtypes = problem.output_dtypes
+        tail = [tf.zeros(y.shape, d) for y, d in zip(outputs, dtypes, strict=True)]
+        extended = dataclasses.replace(problem, args=[*problem.args, *tail])
+        traced = tf.function(flat, autograph=False).get_concrete_function(*extended.specs())
+        super().__init__(extended, guard, traced, eager=eager, drawn=drawn)
+        self._concrete = traced
+        guard.watch(traced.graph.variables)
+        self.rebase(problem.base())
 
     def backward(
         self, values: Sequence[Array], cotangents: Sequence[Array], outputs: Sequence[Array]
     ) -> Backward | None:
-        """Returns gradients in float64; None if unavailable, or if it computes other outputs."""
-        if not self._tried:
-            self._tried = True
-            self._build(outputs)
-        if self._promoted is None:
-            return None
-        self._promoted.set_tail(cotangents)
-        found = self._unpacked(self._promoted.outputs(values))
-        found.eps = self._promoted.eps
+        """Returns gradients in float64; None if it computes other outputs."""
+        self._args[len(self._args) - len(cotangents) :] = [tf.constant(v) for v in cotangents]
+        found = self._unpacked(self.outputs(values))
+        found.eps = self.eps
         for y, expected in zip(found.outputs, outputs, strict=True):
             if y.shape != expected.shape or not np.allclose(y, expected, 1e-9, 0, equal_nan=True):
                 return None
@@ -329,33 +329,3 @@ class ExactGradient:
         flat = iter(found)
         outputs = [next(flat) for _ in self.problem.output_dtypes]
         return Backward(outputs, [next(flat) if there else None for there in self._connected])
-
-    def _build(self, outputs: Sequence[Array]) -> None:
-        problem = self.problem
-        run = vjp(problem, traced=True)
-        count = len(problem.args)
-
-        def flat(*args: tf.Tensor) -> list[tf.Tensor]:
-            y, gradients = run(args[:count], args[count:])
-            self._connected = [g is not None for g in gradients]
-            # Converting makes IndexedSlices dense; the identity keeps an argument from being an
-            # output, which cannot be imported.
-            present = [t for t in [*y, *gradients] if t is not None]
-            return [tf.identity(tf.convert_to_tensor(t)) for t in present]
-
-        dtypes = problem.output_dtypes
-        tail = [tf.zeros(y.shape, d) for y, d in zip(outputs, dtypes, strict=True)]
-        extended = dataclasses.replace(problem, args=[*problem.args, *tail])
-        try:
-            traced = tf.function(flat, autograph=False)
-            concrete = traced.get_concrete_function(*extended.specs())
-            function = PromotedFunction(
-                extended, concrete, eager_seed=self.eager_seed, drawn=self.drawn
-            )
-            self._promoted = Promoted(extended, self.guard, function)
-            self.guard.watch(concrete.graph.variables)
-            self._promoted.rebase(problem.base())
-        except (PromotionError, BackwardError, tf.errors.OpError):
-            self._promoted = None
-            return
-        self._concrete = concrete
