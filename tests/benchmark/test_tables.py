@@ -1,4 +1,7 @@
-from tf_einsum_grad.benchmark.tables import details, suite_table
+import dataclasses
+
+from tf_einsum_grad.benchmark.statistics import Ratio
+from tf_einsum_grad.benchmark.tables import details, headline, suite_table
 from tf_einsum_grad.text.numbers import duration, times
 
 
@@ -27,3 +30,20 @@ def test_times_of_the_suite_are_those_of_the_main_mode_and_both_passes(report):
     m = c.find("graph", "both")
     assert row[:3] == [c.workload.name, duration(m.ours.median), duration(m.native.median)]
     assert row[3:6] == [times(c.find(mode).ratio.value) for mode in ("eager", "graph", "xla")]
+
+
+def test_the_headline_is_the_mean_in_each_mode(report):
+    twice = Ratio(2.0, 2.0, 2.0)
+    comparisons = tuple(
+        dataclasses.replace(
+            c, measurements=tuple(dataclasses.replace(m, ratio=twice) for m in c.measurements)
+        )
+        for c in report.comparisons
+    )
+    results = dataclasses.replace(report, comparisons=comparisons)
+    assert headline(results) == (
+        "2 workloads, forward and backward: geometric mean 2.00x in eager mode, 2.00x in graph "
+        "mode and 2.00x in XLA mode"
+    )
+    alone = dataclasses.replace(results, comparisons=comparisons[:1])
+    assert headline(alone) == "ij,jk->ik, float32"

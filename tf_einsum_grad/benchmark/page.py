@@ -5,50 +5,40 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
-from tf_einsum_grad.benchmark.figures import COLORS, headline, mode_name
+from tf_einsum_grad.benchmark.charts import curve_svg, suite_svg
 from tf_einsum_grad.benchmark.results import Results
-from tf_einsum_grad.benchmark.svg import legend, line_chart, suite_chart
-from tf_einsum_grad.benchmark.tables import details, notes, suite_table
+from tf_einsum_grad.benchmark.tables import details, headline, mode_name, notes, suite_table
 from tf_einsum_grad.text.numbers import times
 from tf_einsum_grad.text.pages import Html, element, html_table
 
 __all__ = ["to_html"]
 
-_STYLE = f"""
-:root {{ color-scheme: light dark; --ink: #1d2129; --soft: #66707f; --line: #e2e5ea;
-  --page: #ffffff; --card: #f5f7fa; --slower: #f9ece4; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e8eaee; --soft: #a2abb8; --line: #363c46;
-  --page: #16191e; --card: #20252c; --slower: #33261f; }} }}
-body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 1060px; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.6rem; margin: 0; }} h2 {{ font-size: 1.15rem; margin: 2.2rem 0 .6rem; }}
-.soft, footer {{ color: var(--soft); }}
-.cards {{ display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }}
-.card {{ background: var(--card); border-radius: .5rem; padding: .7rem 1.1rem; }}
-.card b {{ display: block; font-size: 1.5rem; line-height: 1.3; }}
-.card span {{ color: var(--soft); font-size: .85rem; }}
-svg {{ width: 100%; height: auto; display: block; }}
-svg.suite {{ min-width: 760px; }}
-svg.curve {{ max-width: 500px; }} svg.key {{ width: 14px; height: 14px; }}
-.curves {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .curves svg {{ flex: 1 1 420px; }}
-.legend {{ display: flex; gap: 1.4rem; flex-wrap: wrap; margin: .4rem 0 .8rem; }}
-.legend span {{ display: flex; align-items: center; gap: .4rem; }}
-text {{ font-size: 12px; fill: var(--ink); }} text.title {{ font-weight: 600; font-size: 13px; }}
-text.label {{ text-anchor: end; }} text.tick {{ text-anchor: middle; fill: var(--soft); }}
-line.grid {{ stroke: var(--line); }} line.one {{ stroke: var(--ink); }}
-line.link {{ stroke: var(--line); stroke-width: 3; }} rect.slower {{ fill: var(--slower); }}
-circle.native {{ fill: var(--page); stroke: var(--soft); stroke-width: 1.5; }}
-{"".join(f".{m} {{ fill: {c}; stroke: {c}; }} " for m, c in COLORS.items())}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .88rem;
-  font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; white-space: nowrap; padding: .25rem .7rem;
-  border-bottom: 1px solid var(--line); }}
-th {{ color: var(--soft); font-weight: 600; }}
-th:first-child, td:first-child {{ text-align: left; }}
-table.names td:nth-child(2), table.names th:nth-child(2) {{ text-align: left; }}
-tr.mean td {{ font-weight: 600; }} details {{ margin: .5rem 0; }} summary {{ cursor: pointer; }}
-code {{ font-size: .92em; }} .failed {{ color: #d55e00; }}
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d2129; --soft: #66707f; --line: #e2e5ea;
+  --page: #ffffff; --card: #f5f7fa; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --soft: #a2abb8; --line: #363c46;
+  --page: #16191e; --card: #20252c; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 1060px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+.soft, footer { color: var(--soft); }
+.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
+.card { background: var(--card); border-radius: .5rem; padding: .7rem 1.1rem; }
+.card b { display: block; font-size: 1.5rem; line-height: 1.3; }
+.card span { color: var(--soft); font-size: .85rem; }
+.scroll, .chart { overflow-x: auto; }
+.chart { background: #fff; border-radius: .5rem; padding: .6rem; }
+.chart svg { width: 100%; height: auto; display: block; } .suite svg { min-width: 760px; }
+.curves { display: flex; flex-wrap: wrap; gap: 1rem; } .curves .chart { flex: 1 1 420px;
+  box-sizing: border-box; max-width: 510px; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; white-space: nowrap; padding: .25rem .7rem;
+  border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; }
+th:first-child, td:first-child { text-align: left; }
+table.names td:nth-child(2), table.names th:nth-child(2) { text-align: left; }
+tr.mean td { font-weight: 600; } details { margin: .5rem 0; } summary { cursor: pointer; }
+code { font-size: .92em; } .failed { color: #d55e00; }
 """
 
 
@@ -70,9 +60,10 @@ def _sections(results: Results) -> Iterator[str]:
     for failure in results.failures:
         name, message = html.escape(failure.name), html.escape(failure.message)
         yield f"<p class='failed'><b>Failed: {name}.</b> {message}</p>"
-    chart = suite_chart(results)
-    if chart:
-        yield f"<h2>Forward and backward</h2>{legend(results)}<div class='scroll'>{chart}</div>"
+    try:
+        yield from _charts(results)
+    except ImportError as error:
+        yield f"<p class='soft'>{html.escape(str(error))}</p>"
     if len(results.comparisons) > 1:
         header, (*body, mean) = suite_table(results)
         last = element("tr", *(element("td", cell) for cell in mean), class_="mean")
@@ -84,12 +75,19 @@ def _sections(results: Results) -> Iterator[str]:
             "tf_einsum_grad and native reach of what the machine's matmul rate and memory "
             "bandwidth allow. <i>memory</i>: peak, as a share of native's.</p>"
         )
-    curves = [line_chart(curve) for curve in results.curves]
-    if any(curves):
-        yield f"<h2>How cost grows</h2><div class='curves'>{''.join(curves)}</div>"
     yield "<h2>Every measurement</h2>" + "".join(_details(results))
     lines = "".join(f"<li>{html.escape(line.strip())}</li>" for line in notes(results))
     yield f"<footer><h2>Measured</h2><ul>{lines}</ul></footer>"
+
+
+def _charts(results: Results) -> Iterator[str]:
+    suite = suite_svg(results)
+    if suite:
+        yield f"<h2>Forward and backward</h2>{element('div', suite, class_='suite chart')}"
+    curves = [svg for curve in results.curves if (svg := curve_svg(curve))]
+    if curves:
+        cards = (element("div", svg, class_="chart") for svg in curves)
+        yield f"<h2>How cost grows</h2>{element('div', *cards, class_='curves')}"
 
 
 def _cards(results: Results) -> str:

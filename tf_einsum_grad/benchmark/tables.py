@@ -6,16 +6,31 @@ import math
 from collections.abc import Iterator
 
 from tf_einsum_grad.benchmark.results import Comparison, Curve, Memory, Results
-from tf_einsum_grad.benchmark.workloads import Pass, PeerName
+from tf_einsum_grad.benchmark.workloads import Mode, Pass, PeerName
 from tf_einsum_grad.text.numbers import duration, percent, times
 
-__all__ = ["Table", "details", "notes", "suite_table", "to_markdown"]
+__all__ = ["Table", "details", "headline", "mode_name", "notes", "suite_table", "to_markdown"]
 
 # The head and the rows.
 Table = tuple[list[str], list[list[str]]]
 
 # A process's memory is counted in pages and holds more than tensors; below this, nothing shows.
 _SMALL_BYTES = 1 << 20
+
+
+def mode_name(mode: Mode) -> str:
+    """What a mode is called."""
+    return "XLA" if mode == "xla" else mode
+
+
+def headline(results: Results) -> str:
+    """One sentence: the geometric mean in each mode."""
+    if len(results.comparisons) == 1:
+        workload = results.comparisons[0].workload
+        return f"{workload.equation}, {workload.dtype}"
+    shown = [f"{results.geometric_mean(m):.2f}x in {mode_name(m)} mode" for m in results.modes]
+    means = " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+    return f"{len(results.comparisons)} workloads, forward and backward: geometric mean {means}"
 
 
 def suite_table(results: Results) -> Table:
