@@ -8,7 +8,7 @@ import pytest
 from tf_einsum_grad.algebra.equation import parse_equation
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
-from tf_einsum_grad.lowering.cost import count_flops, price
+from tf_einsum_grad.lowering.cost import Cost, count_flops, price
 from tf_einsum_grad.lowering.machine import CPU, Machine
 
 # Every launch and every byte costs; what is not under test costs nothing.
@@ -259,3 +259,10 @@ def test_flops(text, flops):
 
 def test_unknown_sizes_are_large():
     assert us(unary("ab->ba", do.Permute((1, 0))), sizes={"a": None, "b": 1}) == 1 + 2 * 4096 / 10
+
+
+def test_zeros_are_written():
+    lowering = Lowering(
+        parse_equation("ab,b->a"), "float32", "graph", None, ((), ()), do.Zeros(("a",))
+    )
+    assert price(lowering, SIZES, PLAIN) == Cost(1 + 40 / 100, 400, 40, 0)

@@ -41,6 +41,8 @@ def assemble(lowering: Lowering, sizes: Sizes) -> Kernel:
         for instructions in lowering.prepare
     ]
     finish = [_ASSEMBLE[type(instruction)](instruction, sizes) for instruction in lowering.finish]
+    if isinstance(lowering.combine, do.Zeros):
+        return _zeros(lowering.combine, lowering.dtype, sizes)
     if lowering.combine is None:
         run = _chain(prepare[0] + finish)
     else:
@@ -260,6 +262,11 @@ _EMBED: dict[do.EmbedKernel, Callable[[_Rows, list[Dim]], Unary]] = {
     "segment_sum": _embed_by_segment_sum,
     "select": _embed_by_select,
 }
+
+
+def _zeros(instruction: do.Zeros, dtype: str, sizes: Sizes) -> Kernel:
+    shape = _vector(_dims(instruction.groups, sizes))
+    return lambda *operands: _ops.Fill(dims=shape, value=tf.zeros([], dtype))
 
 
 def _matmul(instruction: do.MatMul) -> Kernel:

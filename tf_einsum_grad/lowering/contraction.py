@@ -102,7 +102,7 @@ class Lowering:
         target: where it runs.
         compute_dtype: what operands are cast to, and the result back from; None for no cast.
         prepare: the instructions for each operand, in the operands' order.
-        combine: how two become one; None for a unary contraction.
+        combine: how two become one, or all become zeros; None for a unary contraction.
         swap: whether the right operand goes first into `combine`.
         finish: the instructions for the result.
     """
@@ -123,6 +123,8 @@ class Lowering:
             return "matmul"
         if isinstance(self.combine, do.NativeEinsum):
             return "einsum"
+        if isinstance(self.combine, do.Zeros):
+            return "zeros"
         if isinstance(self.combine, do.Multiply):
             sums = any(isinstance(instruction, do.Sum) for instruction in self.finish)
             return "multiply and sum" if sums else "multiply"

@@ -63,7 +63,11 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
         stages.append(charges)
         operands.append(groups)
     microseconds = 0.0
-    if lowering.combine is not None:
+    if isinstance(lowering.combine, do.Zeros):
+        n_bytes = pricer.bytes(lowering.combine.groups)
+        us = machine.launch(lowering.target) + n_bytes / machine.stream
+        stages = [[_Charge(us, n_bytes, n_bytes)]]
+    elif lowering.combine is not None:
         a, b = operands[::-1] if lowering.swap else operands
         product = lowering.combine.result(a, b)
         charges, _ = pricer.follow(product, lowering.finish)

@@ -26,6 +26,7 @@ __all__ = [
     "Reshape",
     "Sum",
     "Transform",
+    "Zeros",
     "align",
     "alternations",
     "last_run",
@@ -157,8 +158,19 @@ class NativeEinsum:
         return tuple([names[letter] for letter in output])
 
 
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """What is left of a contraction of nothing: it reads no operand."""
+
+    groups: Groups
+
+    def result(self, a: Groups, b: Groups = ()) -> Groups:
+        """The groups of the result."""
+        return self.groups
+
+
 Transform = Permute | Reshape | Broadcast | Sum | Diagonal | EmbedDiagonal
-Combine = MatMul | Multiply | NativeEinsum
+Combine = MatMul | Multiply | NativeEinsum | Zeros
 Instruction = Transform | Combine
 
 

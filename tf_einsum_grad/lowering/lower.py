@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.binary import pairwise_lowerings
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.cost import Cost, price
@@ -16,10 +17,23 @@ __all__ = ["candidates", "cost_both_ways", "cost_of", "lower"]
 
 
 def candidates(contraction: Contraction) -> tuple[Lowering, ...]:
-    """Every lowering that is known for a contraction."""
+    """Every lowering that is known for a contraction.
+
+    Where a label has size 0, everything is a sum of nothing, or empty. Kernels need not take that:
+    of a product with constant ones, or none, a rewrite of TensorFlow's graphs makes a tile, and
+    dies of the division by 0 that tells how often to repeat.
+    """
+    if any(size == 0 for _, size in contraction.sizes):
+        return (_zeros(contraction),)
     if len(contraction.equation.inputs) == 1:
         return tuple(unary_lowerings(contraction))
     return pairwise_lowerings(contraction)
+
+
+def _zeros(contraction: Contraction) -> Lowering:
+    equation, zeros = contraction.equation, do.Zeros(tuple(contraction.equation.output))
+    prepare = ((),) * len(equation.inputs)
+    return Lowering(equation, contraction.dtype, contraction.target, None, prepare, zeros)
 
 
 def lower(contraction: Contraction) -> Lowering:
