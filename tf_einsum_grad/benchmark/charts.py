@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tf_einsum_grad.benchmark.results import Comparison, Curve, Results
 from tf_einsum_grad.benchmark.tables import headline, mode_name
 from tf_einsum_grad.benchmark.workloads import Mode
@@ -159,13 +161,11 @@ def _draw_ratios(axes: Axes, modes: Sequence[Mode], shown: Sequence[Comparison])
     axes.axvspan(ticks[0], 1, color="#f6e9e2", zorder=0)
     axes.axvline(1, color=_BLACK, linewidth=1)
     for mode, ratios in found.items():
+        noise = [(r.value - r.low, r.high - r.value) for _, r in ratios]
         axes.errorbar(
             [r.value for _, r in ratios],
             [k for k, _ in ratios],
-            xerr=[
-                [max(0.0, r.value - r.low) for _, r in ratios],
-                [max(0.0, r.high - r.value) for _, r in ratios],
-            ],
+            xerr=np.maximum(0, noise).T,
             fmt=_MARKERS[mode],
             color=_COLORS[mode],
             markersize=5,
@@ -186,9 +186,9 @@ def _ratio_ticks(values: Sequence[float]) -> tuple[float, ...]:
 def _draw_limits(axes: Axes, results: Results, shown: Sequence[Comparison]) -> None:
     places = range(len(shown))
     measured = [m for c in shown if (m := c.find(results.main_mode))]
-    limits = [100 * results.limit_seconds(c.workload) for c in shown]
-    ours = [limit / m.ours.median for limit, m in zip(limits, measured, strict=True)]
-    native = [limit / m.native.median for limit, m in zip(limits, measured, strict=True)]
+    limits = np.array([100 * results.limit_seconds(c.workload) for c in shown])
+    ours = limits / [m.ours.median for m in measured]
+    native = limits / [m.native.median for m in measured]
     axes.hlines(places, native, ours, color="#c8c8c8", linewidth=2, zorder=1)
     axes.scatter(native, places, s=26, facecolor="white", edgecolor=_GRAY, zorder=2, label="native")
     axes.scatter(ours, places, s=28, color=_COLORS["graph"], zorder=3, label="tf_einsum_grad")

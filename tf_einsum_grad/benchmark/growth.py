@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice, pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.equation import Equation, fresh_labels
 from tf_einsum_grad.benchmark.results import Curve, Line, Overhead
 from tf_einsum_grad.benchmark.timing import Effort, interleave
-from tf_einsum_grad.benchmark.variants import VARIANTS, build_passes, make_tensors
+from tf_einsum_grad.benchmark.variants import build_variants, make_tensors
 from tf_einsum_grad.benchmark.workloads import Pass, Workload
 from tf_einsum_grad.planning.plan import make_plan
 
@@ -50,43 +51,37 @@ def measure_growth(
         plans: numbers of operands of a chain that is planned for the first time.
         side: see above.
     """
-    chain = [
-        Workload("", "", str(chain_equation(n)), ((side, side),) * n, "float32") for n in chains
-    ]
-    batch = [
-        Workload("", "", "...k,kn->...n", ((n, side // 2, side), (side, side)), "float32")
-        for n in batches
-    ]
-    planning = tuple((n, _planning_seconds(n)) for n in plans)
+    chain = {n: (str(chain_equation(n)), ((side, side),) * n) for n in chains}
+    dense = "...k,kn->...n"
+    batch = {n: (dense, ((n, side // 2, side), (side, side))) for n in batches}
+    planning = Line("ours", tuple((n, _planning_seconds(n)) for n in plans))
+    both: tuple[Pass, ...] = ("forward", "both")
     return (
+        Curve(f"A chain of {side}x{side} matrices", "operands", _lines(chain, both, effort)),
         Curve(
-            f"A chain of {side}x{side} matrices",
-            "operands",
-            _lines(chains, chain, ("forward", "both"), effort),
-        ),
-        Curve(
-            f"...k,kn->...n with (n,{side // 2},{side}) and ({side},{side})",
+            f"{dense} with (n,{side // 2},{side}) and ({side},{side})",
             "batch",
-            _lines(batches, batch, ("both",), effort),
+            _lines(batch, ("both",), effort),
         ),
-        Curve("Planning a chain, first call", "operands", (Line("ours", planning),)),
+        Curve("Planning a chain, first call", "operands", (planning,)),
     )
 
 
 def _lines(
-    sizes: Sequence[int], workloads: Sequence[Workload], passes: Sequence[Pass], effort: Effort
+    einsums: Mapping[int, tuple[str, tuple[tuple[int, ...], ...]]],
+    passes: Sequence[Pass],
+    effort: Effort,
 ) -> tuple[Line, ...]:
-    points: dict[str, list[tuple[int, float]]] = {}
-    for size, workload in zip(sizes, workloads, strict=True):
-        operands, cotangent = make_tensors(workload)
-        names = [who for who in VARIANTS if who == "ours" or len(workload.sizes) <= _NATIVE_LABELS]
-        built = {
-            who: build_passes(VARIANTS[who], workload.equation, "graph", operands, cotangent)
-            for who in names
-        }
-        timed = {f"{who}, {which}": built[who][which] for which in passes for who in names}
+    """A line for each variant and pass, through a point for each size."""
+    points: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for size, (equation, shapes) in einsums.items():
+        workload = Workload("", "", equation, shapes)
+        built = build_variants(equation, "graph", *make_tensors(workload))
+        if len(workload.sizes) > _NATIVE_LABELS:
+            del built["native"]
+        timed = {f"{who}, {which}": built[who][which] for which in passes for who in built}
         for name, seconds in interleave(timed, effort).items():
-            points.setdefault(name, []).append((size, float(np.median(seconds))))
+            points[name].append((size, float(np.median(seconds))))
     return tuple(Line(name, tuple(values)) for name, values in points.items())
 
 
@@ -119,15 +114,11 @@ def measure_overheads(effort: Effort) -> tuple[Overhead, ...]:
             kernel(a, cotangent, transpose_a=True),
         ),
     }
-    built = {
-        who: build_passes(variant, workload.equation, "eager", (a, b), cotangent)
-        for who, variant in VARIANTS.items()
-    }
+    built = build_variants(workload.equation, "eager", (a, b), cotangent)
     found = []
     for which, call in bare.items():
-        timed = {"kernels": lambda call=call: call}
-        samples = interleave({**timed, **{who: built[who][which] for who in built}}, effort)
-        found.append(
-            Overhead(which, *(float(np.median(samples[k])) for k in ("kernels", "ours", "native")))
-        )
+        kernels = {"kernels": lambda call=call: call}
+        samples = interleave({**kernels, **{who: built[who][which] for who in built}}, effort)
+        medians = (float(np.median(samples[k])) for k in ("kernels", "ours", "native"))
+        found.append(Overhead(which, *medians))
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import tensorflow as tf
 
@@ -36,14 +37,9 @@ def measure_memory(workload: Workload, modes: Sequence[Mode], worker: Worker) ->
         WorkerError: a process was ended, by the system for want of memory, say.
     """
     needed = 2 * (workload.input_bytes + workload.output_bytes)
+    measure = partial(measure_peak, workload, worker=worker)
     return tuple(
-        Memory(
-            mode,
-            measure_peak(workload, mode, "ours", worker),
-            measure_peak(workload, mode, "native", worker),
-            needed,
-        )
-        for mode in modes
+        Memory(mode, measure(mode, "ours"), measure(mode, "native"), needed) for mode in modes
     )
 
 
@@ -53,17 +49,14 @@ def measure_peak(workload: Workload, mode: Mode, who: Variant, worker: Worker) -
     Raises:
         WorkerError: as `measure_memory` does.
     """
-    measure = _on_gpu if tf.config.list_logical_devices("GPU") else _on_cpu
     held = workload.input_bytes + workload.output_bytes
-    return held + measure(workload, mode, who, worker)
-
-
-def _on_cpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
+    if tf.config.list_logical_devices("GPU"):
+        return held + _peak_on_gpu(workload, mode, who)
     job = {"equation": workload.equation, "shapes": workload.shapes, "dtype": workload.dtype}
-    return int(worker.ask({**job, "mode": mode, "who": who})["bytes"])
+    return held + int(worker.ask({**job, "mode": mode, "who": who})["bytes"])
 
 
-def _on_gpu(workload: Workload, mode: Mode, who: Variant, worker: Worker) -> int:
+def _peak_on_gpu(workload: Workload, mode: Mode, who: Variant) -> int:
     operands, cotangent = make_tensors(workload)
     call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
     call()

@@ -41,17 +41,12 @@ def peak_bytes(workload: Workload, mode: Mode, who: Variant) -> int:
 
     operands, cotangent = make_tensors(workload)
     call = build_passes(VARIANTS[who], workload.equation, mode, operands, cotangent)["both"]()
-    if not (_CLEAR_REFS.exists() and os.access(_CLEAR_REFS, os.W_OK)):
-        baseline = _ru_maxrss()
-        _warm_up(call)
-        return max(0, _ru_maxrss() - baseline)
-    _warm_up(call)
-    return max(_peak_of(call) for _ in range(3))
-
-
-def _warm_up(call: Callable[[], Any]) -> None:
-    call()
-    call()
+    before = _ru_maxrss()
+    for _ in range(2):
+        call()
+    if os.access(_CLEAR_REFS, os.W_OK):
+        return max(_peak_of(call) for _ in range(3))
+    return max(0, _ru_maxrss() - before)
 
 
 def _peak_of(call: Callable[[], Any]) -> int:

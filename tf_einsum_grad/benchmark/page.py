@@ -93,17 +93,15 @@ def _charts(results: Results) -> Iterator[str]:
 def _cards(results: Results) -> str:
     cards = []
     for mode in results.modes:
-        found = [m for m in (c.find(mode) for c in results.comparisons) if m is not None]
-        if not found:
-            continue
-        lowest = min(found, key=lambda m: m.ratio.value).ratio.value
-        below = f"; lowest {times(lowest)}" if len(found) > 1 else ""
-        mean = times(results.geometric_mean(mode))
-        cards.append(_card(mean, f"{mode_name(mode)} mode{below}"))
+        ratios = [m.ratio.value for c in results.comparisons if (m := c.find(mode))]
+        if ratios:
+            below = f"; lowest {times(min(ratios))}" if len(ratios) > 1 else ""
+            mean = times(results.geometric_mean(mode))
+            cards.append(_card(mean, f"{mode_name(mode)} mode{below}"))
     for limit in results.limits:
-        arithmetic, memory = limit.flops_per_second / 1e9, limit.bytes_per_second / 1e9
-        cards.append(_card(f"{arithmetic:.0f} GFLOP/s", f"{limit.dtype} matmul, this machine"))
-        cards.append(_card(f"{memory:.1f} GB/s", "memory bandwidth"))
+        arithmetic = f"{limit.flops_per_second / 1e9:.0f} GFLOP/s"
+        cards.append(_card(arithmetic, f"{limit.dtype} matmul, this machine"))
+        cards.append(_card(f"{limit.bytes_per_second / 1e9:.1f} GB/s", "memory bandwidth"))
     return element("div", *cards, class_="cards")
 
 

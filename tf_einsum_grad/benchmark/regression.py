@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tf_einsum_grad.benchmark.results import Measurement, Results
+from tf_einsum_grad.benchmark.results import Results
 from tf_einsum_grad.benchmark.statistics import Ratio
 from tf_einsum_grad.benchmark.workloads import Mode, Pass, Workload
 
-__all__ = ["Regression", "confirm_regressions", "find_regressions"]
+__all__ = ["Regression", "confirm_regressions", "find_regressions", "ratios"]
 
 # Of hundreds of ratios with 95% intervals some differ by chance, and what slows a machine for a
 # while may slow one variant more; neither happens to the same ratio three times.
@@ -33,13 +33,20 @@ class Regression:
         )
 
 
+def ratios(results: Results) -> dict[tuple[Workload, Mode, Pass], Ratio]:
+    """Every ratio, by what it was measured of."""
+    return {
+        (c.workload, m.mode, m.which): m.ratio for c in results.comparisons for m in c.measurements
+    }
+
+
 def find_regressions(old: Results, new: Results) -> tuple[Regression, ...]:
     """What fell between two reports, of what is in both with the same shapes and dtype."""
-    before = {key: m.ratio for key, m in _ratios(old).items()}
+    before = ratios(old)
     return tuple(
-        Regression(key[0], m.mode, m.which, before[key], m.ratio)
-        for key, m in _ratios(new).items()
-        if key in before and m.ratio.fell_since(before[key])
+        Regression(*key, before[key], ratio)
+        for key, ratio in ratios(new).items()
+        if key in before and ratio.fell_since(before[key])
     )
 
 
@@ -62,13 +69,8 @@ def confirm_regressions(
         again = measure(tuple(dict.fromkeys(r.workload for r in remaining)))
         measured = {c.workload for c in again.comparisons}
         suspects = {(r.workload, r.mode, r.which) for r in remaining}
-        unmeasured = tuple(r for r in remaining if r.workload not in measured)
-        found_again = find_regressions(old, again)
-        remaining = unmeasured + tuple(
-            r for r in found_again if (r.workload, r.mode, r.which) in suspects
+        remaining = (
+            *(r for r in remaining if r.workload not in measured),
+            *(r for r in find_regressions(old, again) if (r.workload, r.mode, r.which) in suspects),
         )
     return remaining
-
-
-def _ratios(results: Results) -> dict[tuple[Workload, Mode, Pass], Measurement]:
-    return {(c.workload, m.mode, m.which): m for c in results.comparisons for m in c.measurements}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tf_einsum_grad.benchmark import charts, page, tables
+from tf_einsum_grad.benchmark.decoding import decode
 from tf_einsum_grad.benchmark.results import Results
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Report(Results):
             data = json.loads(text)
             if data["schema"] != _SCHEMA:
                 raise ValueError(f"requires a report of schema {_SCHEMA}, got {data['schema']}")
-            report: Report = _decode(cls, data)
+            report: Report = decode(cls, data)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a report of this benchmark ({error!r})") from error
         return report
@@ -74,16 +74,3 @@ def _write(text: str, path: str | Path | None) -> str:
     if path is not None:
         Path(path).write_text(text, "utf-8")
     return text
-
-
-def _decode(kind: Any, data: Any) -> Any:
-    """Rebuilds a (nested) dataclass from what JSON made of it."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        names = [field.name for field in dataclasses.fields(kind)]
-        return kind(**{name: _decode(hints[name], data[name]) for name in names})
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)
-        kinds = [inner[0]] * len(data) if inner[-1] is Ellipsis else inner
-        return tuple(_decode(k, x) for k, x in zip(kinds, data, strict=True))
-    return data

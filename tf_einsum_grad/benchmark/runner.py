@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
-import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.benchmark.checks import ResultMismatch, check_results
@@ -23,16 +22,12 @@ from tf_einsum_grad.benchmark.results import (
     MachineLimit,
     Measurement,
     Memory,
-    Peer,
 )
 from tf_einsum_grad.benchmark.statistics import paired_ratio, summarize
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import (
-    VARIANTS,
-    Preparation,
-    Variant,
     as_arrays,
-    build_passes,
+    build_variants,
     make_tensors,
     native_values,
 )
@@ -47,11 +42,14 @@ from tf_einsum_grad.benchmark.workloads import (
     Workload,
     load_workloads,
 )
+from tf_einsum_grad.text.terminal import Advance
 
-__all__ = ["Progress", "ResultMismatch", "compare", "run_suite"]
+__all__ = ["ResultMismatch", "compare", "run_suite"]
 
-# Called as (what is being measured, how many workloads are done, of how many).
-Progress = Callable[[str, int, int], None]
+# The machine's limit is measured before one workload in eight, briefly: the best of measurements
+# spread over the run is the machine's, where one alone may be that of a busy moment.
+_LIMIT_EVERY = 8
+_LIMIT_EFFORT = Effort(repeats=3, seconds=0.05)
 
 
 def compare(
@@ -67,7 +65,7 @@ def compare(
     peer_python: str | None = None,
     growth: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Report:
     """Measures one einsum: ours and TensorFlow's own, on the same normally distributed inputs.
 
@@ -83,11 +81,10 @@ def compare(
         effort: how long to measure; by default 7 repeats and then until a second has passed.
         memory: whether to measure peak memory, which takes a process of its own.
         peers: of `torch` and `jax`, those to race as well.
-        peer_python: the Python that has them; by default the one that runs, or
-            `TF_EINSUM_GRAD_PEER_PYTHON`.
+        peer_python: the Python that has them; by default `TF_EINSUM_GRAD_PEER_PYTHON`, or this one.
         growth: whether to measure how cost grows with operands and batch.
         seed: of the inputs.
-        progress: called before each step.
+        progress: called before each step: its name, how many workloads are done, of how many.
 
     Returns:
         A report: `print(report.to_markdown())`.
@@ -104,8 +101,8 @@ def compare(
     """
     workload = Workload("einsum", "yours", equation, tuple(map(tuple, shapes)), dtype)
     effort = effort or _effort(quick)
-    settings = _Settings(modes, passes, effort, memory, peers, peer_python, seed)
-    return _run((workload,), settings, growth, progress, stop=True)
+    run = _Run(modes, passes, effort, memory, peers, peer_python, growth, seed, progress)
+    return run.report((workload,), stop=True)
 
 
 def run_suite(
@@ -120,7 +117,7 @@ def run_suite(
     peer_python: str | None = None,
     growth: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Report:
     """Measures many einsums, by default all that the package ships.
 
@@ -140,26 +137,32 @@ def run_suite(
         >>> [c.workload.name for c in report.comparisons]
         ['tiny_matmul', 'tiny_attention']
     """
-    if workloads is None:
-        workloads = load_workloads()
     effort = effort or _effort(quick)
-    settings = _Settings(modes, passes, effort, memory, peers, peer_python, seed)
-    return _run(workloads, settings, growth, progress, stop=False)
+    run = _Run(modes, passes, effort, memory, peers, peer_python, growth, seed, progress)
+    return run.report(load_workloads() if workloads is None else workloads, stop=False)
 
 
 def _effort(quick: bool) -> Effort:
     return Effort.quick() if quick else Effort()
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+@dataclass
+class _Run:
+    """How a run measures, the processes that live as long as it does, and what failed in them."""
+
     modes: Sequence[Mode]
     passes: Sequence[Pass]
     effort: Effort
     memory: bool
     peers: Sequence[PeerName]
     peer_python: str | None
+    growth: bool
     seed: int
+    progress: Advance | None
+    memory_worker: Worker | None = None
+    peer_workers: dict[PeerName, Worker] = field(default_factory=dict)
+    peer_versions: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for kind, given, known in (
@@ -171,134 +174,92 @@ class _Settings:
                 if name not in known:
                     raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
 
+    def report(self, workloads: Sequence[Workload], *, stop: bool) -> Report:
+        """Measures `workloads`; `stop` raises the first failure in place of noting it."""
+        tell = self.progress or (lambda *_: None)
+        total = len(workloads)
+        comparisons: list[Comparison] = []
+        failures: list[Failure] = []
+        limits: dict[str, MachineLimit] = {}
+        tell("the machine's limit", 0, total)
+        environment = describe_environment()
+        with ExitStack() as stack:
+            self._start(stack, environment.threads)
+            for done, workload in enumerate(workloads):
+                tell(workload.name, done, total)
+                if workload.dtype not in limits or done % _LIMIT_EVERY == 0:
+                    limit = measure_limit(workload.dtype, _LIMIT_EFFORT)
+                    limits[workload.dtype] = limits.get(workload.dtype, limit).best(limit)
+                try:
+                    comparisons.append(self._measure(workload))
+                except (ResultMismatch, tf.errors.OpError, ValueError) as error:
+                    if stop:
+                        raise
+                    failures.append(Failure(workload.name, str(error)))
+        versions = (*environment.versions, *self.peer_versions.items())
+        tell("overhead of a call", total, total)
+        overheads = measure_overheads(self.effort) if "eager" in self.modes else ()
+        tell("how cost grows", total, total)
+        return Report(
+            dataclasses.replace(environment, versions=versions),
+            tuple(limits.values()),
+            tuple(comparisons),
+            (*failures, *self.failures),
+            overheads,
+            measure_growth(self.effort) if self.growth else (),
+        )
 
-def _run(
-    workloads: Sequence[Workload],
-    settings: _Settings,
-    growth: bool,
-    progress: Progress | None,
-    stop: bool,
-) -> Report:
-    """Measures `workloads`; `stop` raises the first failure in place of noting it."""
-    report = progress or (lambda *_: None)
-    total = len(workloads)
-    comparisons: list[Comparison] = []
-    failures: list[Failure] = []
-    report("the machine's limit", 0, total)
-    limits: dict[str, MachineLimit] = {}
-    environment = describe_environment()
-    with ExitStack() as stack:
-        session = _Session(settings, stack, environment.threads)
-        for done, workload in enumerate(workloads):
-            report(workload.name, done, total)
-            if workload.dtype not in limits or done % _LIMIT_EVERY == 0:
-                limit = measure_limit(workload.dtype, _LIMIT_EFFORT)
-                limits[workload.dtype] = limits.get(workload.dtype, limit).best(limit)
-            try:
-                comparisons.append(session.measure(workload))
-            except (ResultMismatch, tf.errors.OpError, ValueError) as error:
-                if stop:
-                    raise
-                failures.append(Failure(workload.name, str(error)))
-        failures += session.failures
-        versions = (*environment.versions, *session.peer_versions.items())
-    report("overhead of a call", total, total)
-    overheads = measure_overheads(settings.effort) if "eager" in settings.modes else ()
-    report("how cost grows", total, total)
-    curves = measure_growth(settings.effort) if growth else ()
-    return Report(
-        dataclasses.replace(environment, versions=versions),
-        tuple(limits.values()),
-        tuple(comparisons),
-        tuple(failures),
-        overheads,
-        curves,
-    )
-
-
-# The machine's limit is measured before one workload in eight, briefly: the best of measurements
-# spread over the run is the machine's, where one alone may be that of a busy moment.
-_LIMIT_EVERY = 8
-_LIMIT_EFFORT = Effort(repeats=3, seconds=0.05)
-
-
-class _Session:
-    """What lives as long as a run: the child processes, and what failed in them."""
-
-    def __init__(self, settings: _Settings, stack: ExitStack, threads: int) -> None:
-        self.settings = settings
-        self.memory = stack.enter_context(start_memory_worker()) if settings.memory else None
-        self.peers: dict[PeerName, Worker] = {}
-        self.peer_versions: dict[str, str] = {}
-        self.failures: list[Failure] = []
-        present = find_peers(settings.peer_python) if settings.peers else ()
-        for name in settings.peers:
+    def _start(self, stack: ExitStack, threads: int) -> None:
+        """Starts the processes, which end with `stack`."""
+        if self.memory:
+            self.memory_worker = stack.enter_context(start_memory_worker())
+        present = find_peers(self.peer_python) if self.peers else ()
+        for name in self.peers:
             if name not in present:
                 raise ValueError(
                     f"the peer {name!r} is not installed; it comes with the extra: "
                     "pip install 'tf-einsum-grad[peers]'"
                 )
-            worker, self.peer_versions[name] = start_peer(name, threads, settings.peer_python)
-            self.peers[name] = stack.enter_context(worker)
+            worker, self.peer_versions[name] = start_peer(name, threads, self.peer_python)
+            self.peer_workers[name] = stack.enter_context(worker)
 
-    def measure(self, workload: Workload) -> Comparison:
+    def _measure(self, workload: Workload) -> Comparison:
         """Everything about one workload.
 
         Raises:
             ResultMismatch: ours is wrong.
             OpError, ValueError: ours or native cannot run it.
         """
-        settings = self.settings
-        operands, cotangent = make_tensors(workload, settings.seed)
+        operands, cotangent = make_tensors(workload, self.seed)
         built = {
-            mode: {
-                who: build_passes(variant, workload.equation, mode, operands, cotangent)
-                for who, variant in VARIANTS.items()
-            }
-            for mode in settings.modes
+            mode: build_variants(workload.equation, mode, operands, cotangent)
+            for mode in self.modes
         }
         reference = native_values(workload.equation, operands, cotangent)
         measurements = []
         for mode, passes in built.items():
             values = as_arrays(passes["ours"]["both"]()())
             check_results(workload, f"tf_einsum_grad in {mode} mode", values, reference)
-            for which in settings.passes:
-                pair = {who: passes[who][which] for who in VARIANTS}
-                measurements.append(_time(mode, which, pair, settings.effort))
-        main = built.get("graph") or next(iter(built.values()))
-        peers = self._race(workload, reference, main["ours"]["both"])
-        return Comparison(workload, tuple(measurements), self._peak(workload), peers)
+            for which in self.passes:
+                seconds = interleave({who: passes[who][which] for who in passes}, self.effort)
+                ours, native = seconds["ours"], seconds["native"]
+                ratio = paired_ratio(native, ours)
+                timings = (summarize(ours), summarize(native))
+                measurements.append(Measurement(mode, which, *timings, ratio))
+        memory: tuple[Memory, ...] = ()
+        if self.memory_worker is not None:
+            with self._noting_failure(f"{workload.name} (memory)"):
+                memory = measure_memory(workload, self.modes, self.memory_worker)
+        both = (built.get("graph") or next(iter(built.values())))["ours"]["both"]
+        peers = []
+        for name, worker in self.peer_workers.items():
+            with self._noting_failure(f"{workload.name} ({name})"):
+                peers.append(race(workload, name, worker, reference, both, self.effort, self.seed))
+        return Comparison(workload, tuple(measurements), memory, tuple(peers))
 
-    def _peak(self, workload: Workload) -> tuple[Memory, ...]:
-        if self.memory is None:
-            return ()
+    @contextmanager
+    def _noting_failure(self, name: str) -> Iterator[None]:
         try:
-            return measure_memory(workload, self.settings.modes, self.memory)
-        except WorkerError as error:
-            self.failures.append(Failure(f"{workload.name} (memory)", str(error)))
-            return ()
-
-    def _race(
-        self, workload: Workload, reference: Sequence[np.ndarray], ours: Preparation
-    ) -> tuple[Peer, ...]:
-        found = []
-        effort, seed = self.settings.effort, self.settings.seed
-        for name, worker in self.peers.items():
-            try:
-                found.append(race(workload, name, worker, reference, ours, effort, seed))
-            except (ResultMismatch, WorkerError) as error:
-                self.failures.append(Failure(f"{workload.name} ({name})", str(error)))
-        return tuple(found)
-
-
-def _time(
-    mode: Mode, which: Pass, pair: Mapping[Variant, Preparation], effort: Effort
-) -> Measurement:
-    samples = interleave(pair, effort)
-    return Measurement(
-        mode,
-        which,
-        summarize(samples["ours"]),
-        summarize(samples["native"]),
-        paired_ratio(samples["native"], samples["ours"]),
-    )
+            yield
+        except (ResultMismatch, WorkerError) as error:
+            self.failures.append(Failure(name, str(error)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from tf_einsum_grad.benchmark.results import Comparison, Curve, Memory, Results
+from tf_einsum_grad.benchmark.statistics import Timing
 from tf_einsum_grad.benchmark.workloads import Mode, Pass, PeerName
 from tf_einsum_grad.text.numbers import duration, percent, times
 
@@ -56,8 +58,7 @@ def suite_table(results: Results) -> Table:
 def _main_pass(results: Results) -> Pass:
     """Both passes where they were measured together."""
     found = {m.which for c in results.comparisons for m in c.measurements}
-    wanted: tuple[Pass, ...] = ("both", "forward", "backward")
-    return next((which for which in wanted if which in found), "both")
+    return min(found, key=("both", "forward", "backward").index, default="both")
 
 
 def _row(
@@ -71,23 +72,18 @@ def _row(
     row += [times(m.ratio.value) if m else "-" for m in found]
     row.append(_shares(limit / ours, limit / native))
     if has_memory:
-        use = next((use for use in c.memory if use.mode == results.main_mode), None)
-        row.append(_memory_share(use))
-    for name in peers:
-        row.append(next((times(p.ratio) for p in c.peers if p.name == name), "-"))
-    return row
+        shares = {use.mode: _memory_share(use) for use in c.memory}
+        row.append(shares.get(results.main_mode, "-"))
+    ratios = {peer.name: times(peer.ratio) for peer in c.peers}
+    return row + [ratios.get(name, "-") for name in peers]
 
 
-def _memory_share(use: Memory | None) -> str:
-    if use is None or max(use.ours, use.native) < _SMALL_BYTES:
-        return "-"
-    return percent(use.ours / use.native)
+def _memory_share(use: Memory) -> str:
+    return "-" if max(use.ours, use.native) < _SMALL_BYTES else percent(use.ours / use.native)
 
 
 def _shares(ours: float, native: float) -> str:
-    if math.isnan(ours):
-        return "-"
-    return f"{100 * ours:.0f}/{100 * native:.0f}%"
+    return "-" if math.isnan(ours) else f"{100 * ours:.0f}/{percent(native)}"
 
 
 def details(c: Comparison, results: Results) -> Table:
@@ -97,10 +93,8 @@ def details(c: Comparison, results: Results) -> Table:
         [
             m.mode,
             {"both": "forward+backward"}.get(m.which, m.which),
-            duration(m.ours.median),
-            f"{duration(m.ours.low)}-{duration(m.ours.high)}",
-            duration(m.native.median),
-            f"{duration(m.native.low)}-{duration(m.native.high)}",
+            *_spread(m.ours),
+            *_spread(m.native),
             times(m.ratio.value),
             f"{m.ratio.low:.2f}-{m.ratio.high:.2f}",
             percent(results.limit_seconds(c.workload, m.which) / m.ours.median),
@@ -108,6 +102,10 @@ def details(c: Comparison, results: Results) -> Table:
         for m in c.measurements
     ]
     return header, body
+
+
+def _spread(timing: Timing) -> tuple[str, str]:
+    return duration(timing.median), f"{duration(timing.low)}-{duration(timing.high)}"
 
 
 def notes(results: Results) -> Iterator[str]:
@@ -170,7 +168,5 @@ def to_markdown(results: Results) -> str:
     header, body = suite_table(results)
     ruler = ["---", *["---:"] * (len(header) - 1)]
     lines = ["| " + " | ".join(line) + " |" for line in (header, ruler, *body)]
-    below = [
-        f"* {line}" if not line.startswith("  ") else f"  * {line[2:]}" for line in notes(results)
-    ]
+    below = [re.sub("^(  )?", r"\1* ", line) for line in notes(results)]
     return "\n".join([*lines, "", *below]) + "\n"

@@ -7,6 +7,7 @@ is. Only the eager backward pass has something to prepare, the tape.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "Variant",
     "as_arrays",
     "build_passes",
+    "build_variants",
     "make_tensors",
     "native_einsum",
     "native_values",
@@ -93,38 +95,47 @@ def build_passes(
     def forward(*operands: tf.Tensor) -> tf.Tensor:
         return variant(equation, *operands)
 
-    def both(cotangent: tf.Tensor, *operands: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(operands)
-            result = forward(*operands)
-        # None of them is sparse: no operand is gathered from.
-        gradients = cast(list[tf.Tensor], tape.gradient(result, operands, [cotangent]))
-        return [result, *gradients]
-
     def backward(cotangent: tf.Tensor, *operands: tf.Tensor) -> list[tf.Tensor]:
-        return both(cotangent, *operands)[1:]
+        return _vjp(forward, operands)[1](cotangent)
 
-    def taped() -> Call:
-        with tf.GradientTape() as tape:
-            tape.watch(operands)
-            result = forward(*operands)
-        return lambda: tape.gradient(result, operands, [cotangent])
+    def both(cotangent: tf.Tensor, *operands: tf.Tensor) -> list[tf.Tensor]:
+        result, pull = _vjp(forward, operands)
+        return [result, *pull(cotangent)]
 
     if mode == "eager":
         return {
             "forward": lambda: lambda: forward(*operands),
-            "backward": taped,
+            "backward": lambda: partial(_vjp(forward, operands)[1], cotangent),
             "both": lambda: lambda: both(cotangent, *operands),
         }
-    jit = mode == "xla"
     # There is no control flow for AutoGraph to convert, and looking for it takes long.
-    functions = [
-        tf.function(f, jit_compile=jit, autograph=False) for f in (forward, backward, both)
-    ]
+    compiled = partial(tf.function, jit_compile=mode == "xla", autograph=False)
+    run_forward, run_backward, run_both = map(compiled, (forward, backward, both))
     return {
-        "forward": lambda: lambda: functions[0](*operands),
-        "backward": lambda: lambda: functions[1](cotangent, *operands),
-        "both": lambda: lambda: functions[2](cotangent, *operands),
+        "forward": lambda: lambda: run_forward(*operands),
+        "backward": lambda: lambda: run_backward(cotangent, *operands),
+        "both": lambda: lambda: run_both(cotangent, *operands),
+    }
+
+
+def _vjp(
+    function: Callable[..., tf.Tensor], operands: tuple[tf.Tensor, ...]
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+    """The result, and what gives the gradients for an incoming one."""
+    with tf.GradientTape() as tape:
+        tape.watch(operands)
+        result = function(*operands)
+    # None of the gradients is sparse: no operand is gathered from.
+    return result, lambda g: cast(list[tf.Tensor], tape.gradient(result, operands, [g]))
+
+
+def build_variants(
+    equation: str, mode: Mode, operands: Sequence[tf.Tensor], cotangent: tf.Tensor
+) -> dict[Variant, dict[Pass, Preparation]]:
+    """What `build_passes` gives, of each variant."""
+    return {
+        who: build_passes(variant, equation, mode, operands, cotangent)
+        for who, variant in VARIANTS.items()
     }
 
 

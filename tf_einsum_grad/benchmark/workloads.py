@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import zlib
@@ -17,6 +18,7 @@ import opt_einsum
 from tf_einsum_grad.algebra.dtypes import DTYPES, is_differentiable, itemsize
 from tf_einsum_grad.algebra.equation import Equation, expand_ellipses, parse_equation
 from tf_einsum_grad.algebra.sizes import bind_sizes
+from tf_einsum_grad.benchmark.decoding import decode
 
 __all__ = [
     "DIFFERENTIABLE",
@@ -202,19 +204,10 @@ def load_workloads(names: Sequence[str] = (), dtype: str | None = None) -> tuple
         ['matvec', 'matmul']
     """
     text = resources.files(__package__).joinpath("workloads.json").read_text("utf-8")
-    entries = json.loads(text)
-    known = {entry[key] for entry in entries for key in ("name", "category")}
+    shipped = decode(tuple[Workload, ...], json.loads(text))
+    known = {name for w in shipped for name in (w.name, w.category)}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"unknown workload or category {unknown[0]!r}; there are {sorted(known)}")
-    return tuple(
-        Workload(
-            entry["name"],
-            entry["category"],
-            entry["equation"],
-            tuple(map(tuple, entry["shapes"])),
-            dtype or entry["dtype"],
-        )
-        for entry in entries
-        if not names or entry["name"] in names or entry["category"] in names
-    )
+    wanted = (w for w in shipped if not names or w.name in names or w.category in names)
+    return tuple(dataclasses.replace(w, dtype=dtype or w.dtype) for w in wanted)

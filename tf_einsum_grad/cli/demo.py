@@ -7,8 +7,9 @@ import dataclasses
 import math
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -57,21 +58,20 @@ class _Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
-    """Of forward and backward together."""
-
-    seconds: float
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Comparison:
-    """What was measured on one device; `native` is None where TensorFlow refuses the equation."""
+    """What was measured on one device; of native nothing where TensorFlow refuses the equation.
+
+    Attributes:
+        device: its name.
+        errors: of each gradient.
+        seconds: of forward and backward together.
+        peaks: bytes of both.
+    """
 
     device: str
     errors: tuple[_Errors, ...]
-    ours: _Cost
-    native: _Cost | None
+    seconds: Mapping[Variant, float]
+    peaks: Mapping[Variant, int]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(_errors_table(comparisons))
     console.print("(errors relative to the largest element, and to what the derivative sums)\n")
     console.print(_costs_table(comparisons))
-    if comparisons[0].native is None:
+    if "native" not in comparisons[0].seconds:
         console.print("TensorFlow's own einsum refuses this equation, or to differentiate it.")
     wrong = [c.device for c in comparisons if not all(e.right for e in c.errors)]
     if wrong:
@@ -180,15 +180,13 @@ def _compare_on(
 
     from tf_einsum_grad.benchmark.memory import measure_peak
     from tf_einsum_grad.benchmark.timing import Effort, interleave
-    from tf_einsum_grad.benchmark.variants import VARIANTS, as_arrays, build_passes, make_tensors
+    from tf_einsum_grad.benchmark.variants import VARIANTS, as_arrays, build_variants, make_tensors
 
     device = device.removeprefix("/device:")
     say(f"{device}: making tensors")
     operands, cotangent = make_tensors(workload)
-    passes = {
-        who: build_passes(einsum, workload.equation, "graph", operands, cotangent)["both"]
-        for who, einsum in VARIANTS.items()
-    }
+    built = build_variants(workload.equation, "graph", operands, cotangent)
+    passes = {who: passes["both"] for who, passes in built.items()}
     say(f"{device}: the gradients, by this package and by TensorFlow")
     ours = as_arrays(passes["ours"]()())[1:]
     against_native: list[float | None] = [None] * len(ours)
@@ -201,30 +199,27 @@ def _compare_on(
         del native
     say(f"{device}: directional derivatives in float64")
     # Where TensorFlow refuses, our own einsum in float64, which the test suite holds to NumPy's.
-    forward: Variant = "native" if "native" in passes else "ours"
+    einsum = partial(VARIANTS["native" if "native" in passes else "ours"], workload.equation)
     n_products = math.prod(workload.sizes.values())
     errors = tuple(
         _Errors(
             against_native[k],
-            _directional_error(forward, workload.equation, operands, cotangent, k, gradient),
+            _directional_error(einsum, operands, cotangent, k, gradient),
             rounding(workload.dtype, len(ours), n_products, gradient.size),
         )
         for k, gradient in enumerate(ours)
     )
     del ours
     say(f"{device}: timing forward and backward")
-    times = interleave(passes, Effort(repeats, math.inf, repeats))
+    samples = interleave(passes, Effort(repeats, math.inf, repeats))
     say(f"{device}: peak memory")
-    costs = {
-        who: _Cost(statistics.median(times[who]), measure_peak(workload, "graph", who, worker))
-        for who in passes
-    }
-    return _Comparison(device, errors, costs["ours"], costs.get("native"))
+    seconds = {who: statistics.median(samples[who]) for who in passes}
+    peaks = {who: measure_peak(workload, "graph", who, worker) for who in passes}
+    return _Comparison(device, errors, seconds, peaks)
 
 
 def _directional_error(
-    who: Variant,
-    equation: str,
+    einsum: Callable[..., tf.Tensor],
     operands: Sequence[tf.Tensor],
     cotangent: tf.Tensor,
     k: int,
@@ -237,14 +232,12 @@ def _directional_error(
     """
     import tensorflow as tf
 
-    from tf_einsum_grad.benchmark.variants import VARIANTS
-
     direction = tf.constant(np.random.default_rng(k).standard_normal(gradient.shape))
     double = [tf.cast(x, tf.float64) for x in operands]
 
     def loss(sign: float) -> tf.Tensor:
         moved = [x + sign * direction if i == k else x for i, x in enumerate(double)]
-        return tf.reduce_sum(VARIANTS[who](equation, *moved) * tf.cast(cotangent, tf.float64))
+        return tf.reduce_sum(einsum(*moved) * tf.cast(cotangent, tf.float64))
 
     numeric = (loss(1.0) - loss(-1.0)) / 2
     products = tf.cast(gradient, tf.float64) * direction
@@ -255,11 +248,9 @@ def _errors_table(comparisons: Sequence[_Comparison]) -> Table:
     rows = []
     for c in comparisons:
         for k, e in enumerate(c.errors):
-            shown = (
-                "refused" if error is None else f"{error:.1e}"
-                for error in (e.against_native, e.against_numbers)
-            )
-            rows.append(("" if k else c.device, f"dL/d{operand_name(k)}", *shown))
+            native = "refused" if e.against_native is None else f"{e.against_native:.1e}"
+            device = "" if k else c.device
+            rows.append((device, f"dL/d{operand_name(k)}", native, f"{e.against_numbers:.1e}"))
     head = ("device", "gradient", "against TensorFlow's", "against float64")
     return make_table(head, rows, n_left=2, gap=3)
 
@@ -267,17 +258,16 @@ def _errors_table(comparisons: Sequence[_Comparison]) -> Table:
 def _costs_table(comparisons: Sequence[_Comparison]) -> Table:
     rows = []
     for c in comparisons:
-        seconds, peak = (c.native.seconds, c.native.peak_bytes) if c.native else (None, None)
-        time = _cost_cells(milliseconds, c.ours.seconds, seconds)
-        memory = _cost_cells(show_bytes, c.ours.peak_bytes, peak)
-        rows += [(c.device, "time, median", *time), ("", "peak memory", *memory)]
+        rows.append((c.device, "time, median", *_cost_cells(milliseconds, c.seconds)))
+        rows.append(("", "peak memory", *_cost_cells(show_bytes, c.peaks)))
     head = ("device", "forward and backward", "native", "ours", "ratio")
     return make_table(head, rows, n_left=2, gap=3)
 
 
 def _cost_cells(
-    show: Callable[[_Number], str], ours: _Number, native: _Number | None
+    show: Callable[[_Number], str], costs: Mapping[Variant, _Number]
 ) -> tuple[str, str, str]:
+    ours, native = costs["ours"], costs.get("native")
     if native is None:
         return "refused", show(ours), ""
     return show(native), show(ours), f"{native / ours:.2f}x"

@@ -92,11 +92,9 @@ def progress(console: Console, *, unit: str = "", patience: float = 0.0) -> Iter
 
     def advance(what: str, done: int, total: int) -> None:
         bar.update(task, description=what, completed=done, total=total)
-        if time.perf_counter() > appears:
+        if time.perf_counter() >= appears:
             bar.start()
 
-    if not patience:
-        bar.start()
     try:
         yield advance
     finally:
