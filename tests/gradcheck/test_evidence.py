@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tests.gradcheck.helpers import with_gradient, x
 from tf_einsum_grad.gradcheck import check_gradients
-from tf_einsum_grad.gradcheck.evidence import along_symmetric, amplitude
+from tf_einsum_grad.gradcheck.analytic import Backward
+from tf_einsum_grad.gradcheck.evidence import along_symmetric, amplitude, products
 from tf_einsum_grad.gradcheck.numeric import inner
 
 
@@ -90,3 +91,16 @@ def test_the_amplitude_is_that_of_the_terms():
     assert amplitude(v, y, [0.0]) == 5.0
     assert amplitude(v, [np.array([1e-9, 0.0])], [3.0]) == pytest.approx(3 * 2**0.5)
     assert amplitude(v, [np.array([np.inf, 4.0])], [0.0]) == 4.0
+
+
+def test_the_products_of_a_matrix_that_is_not_symmetric():
+    class Two:
+        output_leaves = (0, 1)
+
+    h = np.array([[2.0, 1.0], [3.0, 4.0]])  # not symmetric
+    u, w = [np.array(1.0), np.array(2.0)], [np.array(-1.0), np.array(1.0)]
+    hu, hw = (Backward([], list(h.T @ np.array(v))) for v in (u, w))
+    uhw, whu, scale = products(Two, u, w, hu, hw)
+    assert uhw == pytest.approx(np.array(u) @ h.T @ np.array(w))
+    assert whu == pytest.approx(np.array(w) @ h.T @ np.array(u))
+    assert abs(uhw - whu) > 0.1 * scale

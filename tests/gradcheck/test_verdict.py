@@ -20,7 +20,6 @@ from tf_einsum_grad.gradcheck.verdict import (
     Evidence,
     Exact,
     Need,
-    Symmetry,
     Verdict,
     decide,
     decide_symmetry,
@@ -307,14 +306,18 @@ def test_next_to_a_kink():
 
 
 def test_symmetry():
-    found = Symmetry(1.0, 1.001, scale=1.0, rtol=1e-5, floor=1e-6)
+    found = Evidence(
+        analytic=1.0, scale=1.0, rtol=1e-5, atol=1e-6, estimate=Estimate(1.001, 0.0, math.nan)
+    )  # fmt: skip
     assert decide_symmetry(found) == Need.NOISE
-    assert decide_symmetry(dataclasses.replace(found, noise=0.0)).status == "FAIL"
-    excused = decide_symmetry(dataclasses.replace(found, noise=1e-4))
+    shaken = dataclasses.replace(found, known=frozenset({Need.NOISE}))
+    assert decide_symmetry(shaken).status == "FAIL"
+    excused = decide_symmetry(dataclasses.replace(shaken, noise=1e-4))
     assert excused.status == "PASS"
     assert excused.tolerance == pytest.approx(10 * 1e-5 + 1e-6 + 16 * 1e-4)
-    assert decide_symmetry(dataclasses.replace(found, whu=1.00005)).status == "PASS"
-    assert decide_symmetry(dataclasses.replace(found, whu=math.nan)).status == "FAIL"
+    for whu, status in ((1.00005, "PASS"), (math.nan, "FAIL")):
+        estimate = Estimate(whu, 0.0, math.nan)
+        assert decide_symmetry(dataclasses.replace(found, estimate=estimate)).status == status
 
 
 # ------------------------------------------------------------------ statuses

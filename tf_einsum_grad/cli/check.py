@@ -120,7 +120,8 @@ def _check(name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.N
     """
     from rich.console import Console
 
-    from tf_einsum_grad.gradcheck.check import PROGRESS, check_gradients
+    from tf_einsum_grad.gradcheck.check import check_gradients
+    from tf_einsum_grad.gradcheck.run import PROGRESS
 
     console = Console()
     with progress(console, unit="comparisons", patience=_PATIENCE) as advance:

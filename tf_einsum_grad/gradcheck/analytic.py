@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.numeric import Array, inner, wide
+from tf_einsum_grad.gradcheck.numeric import Array, Arrays, inner, wide
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, VariantName, brief
 from tf_einsum_grad.gradcheck.replay import Concrete
 from tf_einsum_grad.gradcheck.state import StateGuard
@@ -57,10 +57,6 @@ class Backward:
         """Returns Re <g, u>; 0 for a gradient that is None."""
         g = self.gradients[leaf]
         return 0.0 if g is None else inner(g, u)
-
-    def connected(self, leaf: int, u: Array) -> bool:
-        """Whether there is a gradient at all."""
-        return self.terms(leaf, u) is not None
 
     def nonfinite(self, leaf: int, u: Array) -> str:
         """Says how many entries are not finite, and where the first is; "" if all are."""
@@ -122,13 +118,9 @@ class Variant:
 
     def forward(self, args: Tensors) -> list[tf.Tensor]:
         """Computes the outputs alone."""
-        try:
-            return self._forward(args)
-        except Exception as error:
-            self._explain(error)
-            raise
+        return list(self._attempt(self._forward, args))
 
-    def backward(self, values: Sequence[Array], cotangents: Sequence[Array]) -> Backward:
+    def backward(self, values: Arrays, cotangents: Arrays) -> Backward:
         """Runs one pass for all leaves, at these values.
 
         Raises:
@@ -136,47 +128,37 @@ class Variant:
             VariantError: if this variant cannot run the function.
         """
         self.passes += 1
-        args = self.prepare(values)
-        narrow = self.problem.native_cotangents(cotangents)
+        args, narrow = self.prepare(values), self.problem.native_cotangents(cotangents)
         if self.name == "forward":
             return ForwardMode(self, args, [wide(v) for v in narrow])
-        try:
-            outputs, gradients = self._vjp(args, narrow)
-        except BackwardError:
-            raise
-        except Exception as error:
-            self._explain(error)
-            raise
-        result = Backward([wide(y) for y in outputs], [])
-        for i, (leaf, gradient) in enumerate(zip(self.problem.leaves, gradients, strict=True)):
-            array, defect = _checked(leaf, gradient)
-            result.gradients.append(array)
-            if defect:
-                result.defects[i] = defect
-        return result
+        outputs, gradients = self._attempt(self._vjp, args, narrow)
+        checked = [_checked(*pair) for pair in zip(self.problem.leaves, gradients, strict=True)]
+        defects = {i: defect for i, (_, defect) in enumerate(checked) if defect}
+        return Backward([wide(y) for y in outputs], [array for array, _ in checked], defects)
 
-    def prepare(self, values: Sequence[Array]) -> list[tf.Tensor]:
+    def prepare(self, values: Arrays) -> list[tf.Tensor]:
         """Resets all state, gives the variables their values, returns the arguments."""
         self.guard.reset()
         self.problem.assign(values)
         return self.problem.native_args(values)
 
-    def _explain(self, error: Exception) -> None:
-        if self.name == "eager":
-            return
-        raise VariantError(brief(error)) from error
+    def _attempt(self, function: Callable[..., Any], *args: Tensors) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:
+            if self.name == "eager" or isinstance(error, BackwardError):
+                raise
+            raise VariantError(brief(error)) from error
 
 
 class ForwardMode(Backward):
     """Jacobian-vector products instead of gradients, computed when a direction asks for one."""
 
     def __init__(self, variant: Variant, args: list[tf.Tensor], cotangents: list[Array]) -> None:
-        super().__init__([], [None] * len(variant.problem.leaves))
-        self.variant, self.args, self.cotangents = variant, args, cotangents
-        self.values = [wide(s) for s in variant.problem.sources(args)]
-        variant.guard.reset()
-        variant.problem.assign(self.values)
-        self.outputs = [wide(y) for y in variant.problem.call(args)]
+        problem = variant.problem
+        self.variant, self.cotangents = variant, cotangents
+        self.values = [wide(source) for source in problem.sources(args)]
+        super().__init__([wide(y) for y in problem.call(args)], [None] * len(problem.leaves))
         self._products: dict[tuple[int, bytes], Array | None] = {}
 
     def directional(self, leaf: int, u: Array) -> float:
@@ -199,14 +181,12 @@ class ForwardMode(Backward):
 
     def _compute(self, index: int, u: Array) -> Array | None:
         variant, problem = self.variant, self.variant.problem
-        leaf = problem.leaves[index]
+        leaf, args = problem.leaves[index], variant.prepare(self.values)
         variant.passes += 1
-        variant.guard.reset()
-        problem.assign(self.values)
         tangent = tf.constant(leaf.narrow(u), leaf.dtype)
         try:
-            with tf.autodiff.ForwardAccumulator(problem.sources(self.args)[index], tangent) as acc:
-                outputs = problem.call(self.args)
+            with tf.autodiff.ForwardAccumulator(problem.sources(args)[index], tangent) as acc:
+                outputs = problem.call(args)
             tangents = [acc.jvp(y) for y in outputs]
         except Exception as error:
             raise VariantError(brief(error)) from error
@@ -222,9 +202,7 @@ def _checked(leaf: Leaf, gradient: tf.Tensor | tf.IndexedSlices | None) -> tuple
     """Densifies a gradient and checks its shape and dtype."""
     if gradient is None:
         return None, ""
-    defect = ""
-    if gradient.dtype != leaf.dtype:
-        defect = f"its dtype is {gradient.dtype.name}, the leaf's is {leaf.dtype.name}"
+    other = f"its dtype is {gradient.dtype.name}, the leaf's is {leaf.dtype.name}"
     if isinstance(gradient, tf.IndexedSlices):
         dense = np.zeros(leaf.shape, wide(gradient.values).dtype)
         np.add.at(dense, gradient.indices.numpy(), wide(gradient.values))
@@ -232,4 +210,4 @@ def _checked(leaf: Leaf, gradient: tf.Tensor | tf.IndexedSlices | None) -> tuple
         dense = wide(gradient)
     if dense.shape != leaf.shape:
         return None, f"its shape is {dense.shape}, the leaf's is {leaf.shape}"
-    return dense, defect
+    return dense, "" if gradient.dtype == leaf.dtype else other

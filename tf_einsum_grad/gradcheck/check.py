@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +23,9 @@ from tf_einsum_grad.gradcheck.problem import (
 )
 from tf_einsum_grad.gradcheck.replay import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
-from tf_einsum_grad.gradcheck.run import Progress, Run
+from tf_einsum_grad.gradcheck.run import Run
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.status import Status, worst
-
-# Called with (done, total) comparisons; the command line sets it.
-PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 def check_gradients(
@@ -95,8 +91,8 @@ def check_gradients(
         >>> check_gradients(lambda x: tf.sin(x) ** 2, tf.constant([0.3, 0.7])).passed
         True
     """
-    several = isinstance(variants, Iterable) and not isinstance(variants, str)
-    names: Any = variants if several else [variants]
+    single = isinstance(variants, str) or not isinstance(variants, Iterable)
+    names: Any = [variants] if single else variants
     options = Options(
         order, tuple(dict.fromkeys(names)), reference, n_directions, rtol, atol, kinks,
         stop_gradient, localize, max_evaluations, seed,
@@ -156,7 +152,7 @@ class _Check:
             self._one_order(gradient_problem(self.problem, first.base_point.cotangents[0]), 2)
 
     def _one_order(self, problem: Problem, order: int) -> Run:
-        run = Run(problem, self.options, self.guard, order, PROGRESS.get())
+        run = Run(problem, self.options, self.guard, order)
         self.runs.append(run)
         oracle = run.oracle
         try:
@@ -167,7 +163,7 @@ class _Check:
             oracle.close()
         if order == 1 or oracle.used != {"promote"}:
             self.reference = "+".join(sorted(oracle.used)) or self.options.reference
-        self.warnings += [w for w in oracle.warnings if w not in self.warnings]
+        self.warnings += oracle.warnings
         self.leaves += reports
         for finding in findings:
             self.statuses[finding.variant].append(finding.verdict.status)
@@ -206,7 +202,7 @@ class _Check:
             evaluations=sum(run.oracle.evaluations for run in self.runs),
             backward_passes=sum(run.passes for run in self.runs),
             seconds=seconds,
-            warnings=tuple(self.warnings),
+            warnings=tuple(dict.fromkeys(self.warnings)),
             hints=tuple(self.hints),
             name=name,
         )

@@ -7,6 +7,7 @@ and, by subtraction, that of the other half: bisection needs log2(n) numeric der
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from tf_einsum_grad.gradcheck.status import Status, worst
 from tf_einsum_grad.gradcheck.verdict import Verdict
 
 _LOCALIZED = 5  # leaves; each costs about 12 log2(n) evaluations
+_IGNORES = "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
 _WRONG = (Status.FAIL, Status.MISSING)
 
 
@@ -54,11 +56,9 @@ def diagnose(run: Run, findings: Sequence[Finding]) -> list[LeafReport]:
             if budget > 0:
                 budget -= 1
                 elements = _elements(run.measurer, chosen, at)
-                report = replace(
-                    report,
-                    worst_indices=tuple(e.index for e in elements),
-                    worst_values=tuple((e.analytic, e.numeric) for e in elements),
-                )
+                values = tuple((e.analytic, e.numeric) for e in elements)
+                indices = tuple(e.index for e in elements)
+                report = replace(report, worst_indices=indices, worst_values=values)
             report = _with_cause(run.problem, report, index, at, mine)
             report = replace(report, cause=report.cause + _variants(run, mine))
         reports.append(report)
@@ -69,22 +69,12 @@ def leaf_report(leaf: Leaf, verdict: Verdict, variant: VariantName, order: int) 
     """Returns a verdict as people read it."""
     error, estimate = verdict.error, verdict.estimate
     return LeafReport(
-        name=leaf.name,
-        shape=leaf.shape,
-        dtype=leaf.dtype.name,
-        status=verdict.status,
-        analytic=verdict.analytic,
-        numeric=estimate.value,
-        abs_error=error,
-        rel_error=error / verdict.scale if verdict.scale > 0 else float("nan"),
-        tolerance=verdict.tolerance,
-        fd_error=estimate.error,
-        step=estimate.step,
-        kink=verdict.kink,
-        cause=verdict.cause,
-        variant=variant,
-        order=order,
-    )
+        leaf.name, leaf.shape, leaf.dtype.name, verdict.status,
+        analytic=verdict.analytic, numeric=estimate.value, tolerance=verdict.tolerance,
+        abs_error=error, rel_error=error / verdict.scale if verdict.scale > 0 else float("nan"),
+        fd_error=estimate.error, step=estimate.step,
+        kink=verdict.kink, cause=verdict.cause, variant=variant, order=order,
+    )  # fmt: skip
 
 
 def _excess(finding: Finding) -> float:
@@ -96,18 +86,16 @@ def _excess(finding: Finding) -> float:
 
 def _elements(measurer: Measurer, finding: Finding, at: Comparison) -> tuple[Element, ...]:
     leaf, tolerance = finding.leaf, finding.verdict.tolerance
-    if leaf in at.backward.defects:
-        return ()
-    try:
-        found = bisect(
-            at.u(leaf),
-            lambda w: at.backward.directional(leaf, w),
-            lambda w: _quick(measurer.derivative(at, leaf, w), tolerance),
-            tolerance=tolerance,
-        )
-    except (BudgetExhausted, VariantError):
-        return ()
-    return tuple(e for e in found if np.isfinite(e.error))
+    if leaf not in at.backward.defects:
+        with suppress(BudgetExhausted, VariantError):
+            found = bisect(
+                at.u(leaf),
+                lambda w: at.backward.directional(leaf, w),
+                lambda w: _quick(measurer.derivative(at, leaf, w), tolerance),
+                tolerance=tolerance,
+            )
+            return tuple(e for e in found if np.isfinite(e.error))
+    return ()
 
 
 def _quick(derivative: Derivative, tolerance: float) -> float:
@@ -157,13 +145,11 @@ def _ignores_cotangent(at: Comparison, leaf: int) -> str:
     if at.backward.gradients[leaf] is None or at.exact:
         return ""
     zero = [np.zeros_like(v) for v in at.point.cotangents[at.number]]
-    try:
+    with suppress(BackwardError, VariantError):
         gradient = at.variant.backward(at.point.values, zero).gradients[leaf]
-    except (BackwardError, VariantError):
-        return ""
-    if gradient is None or not np.any(gradient != 0):
-        return ""
-    return "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
+        if gradient is not None and np.any(gradient != 0):
+            return _IGNORES
+    return ""
 
 
 def _sizes(problem: Problem, at: Comparison, leaf: int) -> list[int]:
@@ -201,16 +187,15 @@ def hints(problem: Problem, reports: Sequence[LeafReport]) -> list[str]:
     if not failing or len(order) < 3:
         return []
     last = max(failing, key=order.__getitem__)
-    after = [leaf for leaf in order if order[leaf] > order[last]]
+    after = [reports[leaf].name for leaf in order if order[leaf] > order[last]]
     text = f"look at or after the op that first uses {reports[last].name!r}"
     if not after:
         return [f"{text}: no leaf that is used later fails"]
-    following = reports[min(after, key=order.__getitem__)].name
-    return [f"{text}; from the one that uses {following!r} on, gradients are right"]
+    return [f"{text}; from the one that uses {after[0]!r} on, gradients are right"]
 
 
 def _first_uses(problem: Problem) -> dict[int, int]:
-    """Returns, for each leaf, the position in the traced function of the first op that uses it."""
+    """Returns, for each leaf, in order, the position of the first op that uses it in the trace."""
     if problem.concrete is None:
         return {}
     graph = problem.concrete.graph
@@ -223,13 +208,11 @@ def _first_uses(problem: Problem) -> dict[int, int]:
             leaf_of[captured[leaf.source.handle.ref()].name] = i
     uses: dict[int, int] = {}
     for position, op in enumerate(graph.get_operations()):
-        for tensor in op.inputs:
-            if tensor.name not in leaf_of:
-                continue
+        for leaf_used in [leaf_of[tensor.name] for tensor in op.inputs if tensor.name in leaf_of]:
             if op.type in ("ReadVariableOp", "Cast", "Identity"):  # early, but not yet a use
-                leaf_of[op.outputs[0].name] = leaf_of[tensor.name]
+                leaf_of[op.outputs[0].name] = leaf_used
             else:
-                uses.setdefault(leaf_of[tensor.name], position)
+                uses.setdefault(leaf_used, position)
     return uses
 
 
@@ -251,13 +234,18 @@ def bisect(
     """
     found: list[Element] = []
     rest = u.copy()
+
+    def error(w: Array) -> float:
+        return analytic(w) - numeric(w)
+
     for _ in range(min(count, u.size)):
-        total = analytic(rest) - numeric(rest)
+        total = error(rest)
         if not np.isfinite(total) or (found and abs(total) <= tolerance):
             break
-        index = _descend(rest, total, lambda w: analytic(w) - numeric(w))
-        single = _masked(rest, np.array([np.ravel_multi_index(index, u.shape)] if index else [0]))
-        scale = float(np.real(u[index])) if np.isrealobj(u) else abs(u[index])
+        position = _descend(rest, total, error)
+        single = _masked(rest, position)
+        index = tuple(map(int, np.unravel_index(position[0], u.shape)))
+        scale = float(u[index]) if np.isrealobj(u) else abs(u[index])
         if scale == 0:
             break
         found.append(Element(index, analytic(single) / scale, numeric(single) / scale))
@@ -265,10 +253,9 @@ def bisect(
     return sorted(found, key=lambda e: -e.error)
 
 
-def _descend(u: Array, total: float, error: Callable[[Array], float]) -> tuple[int, ...]:
-    where = np.flatnonzero(u)
-    if where.size == 0:
-        where = np.arange(1)
+def _descend(u: Array, total: float, error: Callable[[Array], float]) -> Array:
+    """Returns the flat position, alone in an array, of an element that has much of the error."""
+    where = np.flatnonzero(u) if np.any(u) else np.arange(1)
     while where.size > 1:
         left, right = np.array_split(where, 2)
         error_left = error(_masked(u, left))
@@ -276,7 +263,7 @@ def _descend(u: Array, total: float, error: Callable[[Array], float]) -> tuple[i
             where, total = left, error_left
         else:
             where, total = right, total - error_left
-    return tuple(int(i) for i in np.unravel_index(int(where[0]), u.shape))
+    return where
 
 
 def _masked(u: Array, where: Array) -> Array:
@@ -315,11 +302,8 @@ def describe_ratio(ratio: float, sizes: Sequence[int]) -> str:
 
 
 def _short(x: float) -> str:
-    for digits in range(2, 5):
-        text = f"{x:.{digits}g}"
-        if abs(float(text) - x) <= 1e-3 * abs(x):
-            return text
-    return f"{x:.4g}"
+    texts = [f"{x:.{digits}g}" for digits in range(2, 5)]
+    return next((text for text in texts if abs(float(text) - x) <= 1e-3 * abs(x)), texts[-1])
 
 
 def as_another(gradient: Array, u: Array, numeric: float, tolerance: float) -> str:

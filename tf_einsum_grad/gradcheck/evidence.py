@@ -8,11 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
-from tf_einsum_grad.gradcheck.numeric import RTOL, Array, Derivative, representable, rms, steps_for
+from tf_einsum_grad.gradcheck.numeric import (
+    Array,
+    Arrays,
+    Derivative,
+    Estimate,
+    inner,
+    representable,
+    rms,
+)
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
 from tf_einsum_grad.gradcheck.references import Reference
-from tf_einsum_grad.gradcheck.verdict import Evidence, Exact, Need, Verdict, decide
+from tf_einsum_grad.gradcheck.verdict import Evidence, Exact, Need, Verdict, decide, decide_symmetry
 
 _OTHER_VALUES = 0.05  # relative: more than rounding does, unless to what is all rounding
 
@@ -69,6 +77,25 @@ class Measurer:
             at = replace(at, backward=exact, exact=True)
         return answer, at
 
+    def symmetry(self, point: Point, variant: Variant, hu: Backward, hw: Backward) -> Verdict:
+        """Returns the verdict on a second derivative H, whether u'Hw = w'Hu.
+
+        u and w are the first two cotangents, `hu` and `hw` the variant's passes for them.
+        """
+        outputs, (us, ws) = next(iter(point.outputs.values())), point.cotangents[:2]
+        eps = max(self.oracle.eps(i) for i in range(len(self.problem.leaves)))
+        uhw, whu, scale = products(self.problem, us, ws, hu, hw)
+        evidence = Evidence(
+            analytic=uhw, scale=scale, rtol=self.options.rtol_for(eps), eps=eps,
+            amplitude=sum(amplitude(v, outputs, point.sizes) for v in (us, ws)),
+            estimate=Estimate(whu, 0.0, np.nan),
+        )  # fmt: skip
+        while isinstance(answer := decide_symmetry(evidence), Need):
+            shaken = self.oracle.shaken_pass(point, variant)
+            moved = products(self.problem, us, ws, shaken, hw)[1]
+            evidence = replace(evidence, noise=abs(moved - whu), known=frozenset({answer}))
+        return answer
+
     def derivative(self, at: Comparison, leaf: int, u: Array | None = None) -> Derivative:
         """Returns the numeric derivative along a leaf's direction, or along another.
 
@@ -90,7 +117,7 @@ class Measurer:
             self.oracle.move_to(reference, point)
             return _change(cotangents, reference.outputs(moved), base)
 
-        found = Derivative(phi, amplitude=at.amplitude, steps=steps_for(reference.eps))
+        found = Derivative(phi, amplitude=at.amplitude, eps=reference.eps)
         if u is None:
             point.derivatives[key] = found
         return found
@@ -109,10 +136,10 @@ class Measurer:
         native_xla = at.reference.kind == "native" and at.variant.name == "xla"
         relative = (at.number, leaf) in at.point.relative
         return Evidence(
-            connected=back.connected(leaf, u),
+            connected=back.terms(leaf, u) is not None,
             analytic=analytic,
             scale=scale,
-            rtol=RTOL[eps] if options.rtol is None else options.rtol,
+            rtol=options.rtol_for(eps),
             default_rtol=options.rtol is None,
             atol=options.atol,
             ignore_kinks=options.kinks == "ignore",
@@ -233,9 +260,7 @@ def _adjoint(x: Array) -> Array:
     return np.asarray(np.swapaxes(x, -1, -2).conj())
 
 
-def amplitude(
-    cotangents: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[float]
-) -> float:
+def amplitude(cotangents: Arrays, outputs: Arrays, sizes: Sequence[float]) -> float:
     """Returns ||v * y||, the size of the terms that the checked scalar <v, y> sums."""
     square = 0.0
     for v, y, size in zip(cotangents, outputs, sizes, strict=True):
@@ -244,7 +269,7 @@ def amplitude(
     return float(np.sqrt(square))
 
 
-def _change(cotangents: Sequence[Array], outputs: Sequence[Array], base: Sequence[Array]) -> float:
+def _change(cotangents: Arrays, outputs: Arrays, base: Arrays) -> float:
     """Returns Re <v, y - y0>: of differences, so that a large constant in y does no harm."""
     total = 0.0
     for v, y, y0 in zip(cotangents, outputs, base, strict=True):
@@ -254,3 +279,20 @@ def _change(cotangents: Sequence[Array], outputs: Sequence[Array], base: Sequenc
             difference = np.where(np.isfinite(y0), y - y0, 0)
         total += float(np.real(np.vdot(v, difference)))
     return total
+
+
+def products(
+    problem: Problem, u: Arrays, w: Arrays, hu: Backward, hw: Backward
+) -> tuple[float, float, float]:
+    """Returns u'Hw, w'Hu and ||.||, the scale that their difference is relative to.
+
+    H is the second derivative of <v, f>; u and w are cotangents of the gradients, and hu and hw the
+    backward passes for them. H is symmetric, whatever f is.
+    """
+    sums, square = [0.0, 0.0], 0.0
+    for k, leaf in enumerate(problem.output_leaves):
+        for side, (a, b) in enumerate(((u[k], hw.gradients[leaf]), (w[k], hu.gradients[leaf]))):
+            if b is not None:
+                square += float(np.linalg.norm(np.ravel(a * b))) ** 2
+                sums[side] += inner(a, b)
+    return sums[0], sums[1], float(np.sqrt(square))

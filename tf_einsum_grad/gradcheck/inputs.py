@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import inspect
+import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,14 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.problem import (
-    Leaf,
-    Problem,
-    Tensors,
-    flat_outputs,
-    static_shape,
-    trace,
-)
+from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, flattened, static_shape, trace
 from tf_einsum_grad.gradcheck.promote import differentiable
 
 VariableChoice = str | tf.Variable | Iterable[str | tf.Variable] | None
@@ -50,7 +44,8 @@ def build_problem(
         raise ValueError(f"fn must be callable, got {type(fn).__name__}")
     args, kwargs = _bind(fn, inputs)
     if training is not None:
-        _require_training(fn)
+        if not _takes_training(fn):
+            raise ValueError("training= was given, but fn takes no `training` argument")
         kwargs["training"] = training
     if isinstance(fn, keras.layers.Layer) and not fn.built:
         fn(*args, **{**kwargs, "training": False})
@@ -66,7 +61,7 @@ def build_problem(
         filled = [v if t is None else next(it) for v, t in zip(flat, tensors, strict=True)]
         a, k = tf.nest.pack_sequence_as(structure, filled, expand_composites=True)
         outputs = callee(*a, **k)
-        return flat_outputs(loss_fn(outputs) if loss_fn else outputs)
+        return flattened(loss_fn(outputs) if loss_fn else outputs)
 
     problem = Problem(
         call=functools.partial(call_with, fn),
@@ -77,9 +72,7 @@ def build_problem(
     )
     trace(problem, functools.partial(call_with, tf.function(fn)))
     _choose_inputs(problem, named, tensors, wrt)
-    _choose_variables(
-        problem, _holders(fn), variables, [_unwrap(v) for v in flat if _is_variable(v)]
-    )
+    _choose_variables(problem, _holders(fn), variables, [v for v in flat if _is_variable(v)])
     if not problem.leaves:
         raise ValueError("nothing to differentiate: no floating or complex input or variable")
     if problem.concrete is not None and not problem.output_dtypes:
@@ -91,15 +84,14 @@ _MODULES = (tf.Module, keras.layers.Layer)
 
 
 def _bind(fn: Any, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
-    layer = isinstance(fn, keras.layers.Layer)
     if isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
         return list(inputs), {}
+    layer = isinstance(fn, keras.layers.Layer)
     if isinstance(inputs, list) and not layer and _accepts(fn, *inputs):
         return list(inputs), {}
-    if isinstance(inputs, dict) and not isinstance(fn, keras.Model):
-        target = fn.call if layer else fn
-        if all(isinstance(key, str) for key in inputs) and _accepts(target, **inputs):
-            return [], dict(inputs)
+    named = isinstance(inputs, dict) and all(isinstance(key, str) for key in inputs)
+    if named and not isinstance(fn, keras.Model) and _accepts(fn, **inputs):
+        return [], dict(inputs)
     return [inputs], {}
 
 
@@ -123,21 +115,18 @@ def _accepts(fn: Any, *args: Any, **kwargs: Any) -> bool:
     return True
 
 
-def _require_training(fn: Any) -> None:
+def _takes_training(fn: Any) -> bool:
     signature = _signature(fn)
     if isinstance(fn, keras.layers.Layer) or signature is None:
-        return
+        return True
     kinds = [p.kind for p in signature.parameters.values()]
-    if "training" not in signature.parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
-        raise ValueError("training= was given, but fn takes no `training` argument")
+    return "training" in signature.parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def _argument_names(fn: Any, args: Sequence[Any]) -> list[str]:
-    signature = _signature(fn)
-    names = []
-    if signature is not None:
-        plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        names = [name for name, p in signature.parameters.items() if p.kind in plain]
+    signature = _signature(fn) or inspect.Signature()
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [name for name, p in signature.parameters.items() if p.kind in plain]
     return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(len(args))]
 
 
@@ -174,8 +163,8 @@ def _becomes_tensor(value: Any) -> bool:
         raise ValueError("inputs must be concrete values, got a symbolic KerasTensor")
     if value is None or isinstance(value, (bool, int, str)) or _is_variable(value):
         return False
-    known = (float, complex, np.ndarray, np.generic)
-    return tf.is_tensor(value) or isinstance(value, known) or hasattr(value, "__array__")
+    number = isinstance(value, (float, complex))
+    return number or tf.is_tensor(value) or hasattr(value, "__array__")
 
 
 def _loss(loss: Loss) -> Callable[[Any], Any] | None:
@@ -223,22 +212,18 @@ def _choose_inputs(
 
 
 def _choose_variables(
-    problem: Problem,
-    holders: Sequence[Any],
-    choice: VariableChoice,
-    passed: Sequence[tf.Variable],
+    problem: Problem, holders: Sequence[Any], choice: VariableChoice, passed: Sequence[tf.Variable]
 ) -> None:
-    every, trainable = _find_variables(holders, problem)
-    every, trainable = _unique([*passed, *every]), _unique([*passed, *trainable])
+    every, trainable = _find_variables(problem, holders, passed)
     names = _variable_names(holders, every)
     if choice is None:
         chosen = []
     elif isinstance(choice, str) and choice in ("trainable", "all"):
         chosen = trainable if choice == "trainable" else every
     else:
-        chosen = _named_variables(choice, every, names)
+        chosen = _unique(_named_variables(choice, every, names))
     problem.variables = _unique([*every, *_side_variables(holders), *chosen])
-    for v in _unique(chosen):
+    for v in chosen:
         if differentiable(v.dtype):
             name = names.get(v.ref()) or v.name.removesuffix(":0")
             problem.leaves.append(Leaf(name, static_shape(v), v.dtype, v))
@@ -252,7 +237,7 @@ def _named_variables(
     chosen: list[tf.Variable] = []
     for item in choice:
         if _is_variable(item):
-            chosen.append(_unwrap(item))
+            chosen.append(item)
             continue
         if not isinstance(item, str):
             raise ValueError(f"variables must hold names and variables, got {item!r}")
@@ -265,39 +250,31 @@ def _named_variables(
 
 
 def _find_variables(
-    holders: Sequence[Any], problem: Problem
+    problem: Problem, holders: Sequence[Any], passed: Sequence[Any]
 ) -> tuple[list[tf.Variable], list[tf.Variable]]:
-    """Returns all and the trainable variables: of the model, of fn's closure, of its trace."""
-    every: list[Any] = []
-    trainable: list[Any] = []
-    owned: set[Any] = set()
+    """Returns all and the trainable variables: passed, of the model, of fn's closure, its trace."""
+    every, trainable, owned = [*passed], [*passed], []
     for holder in holders:
         if _is_variable(holder):
             every.append(holder)
             trainable += [holder] if holder.trainable else []
-            continue
-        mine = holder.weights if isinstance(holder, keras.layers.Layer) else holder.variables
-        every += mine
-        trainable += holder.trainable_variables
-        owned.update(_unwrap(v).ref() for v in holder.variables)
-    traced = list(problem.concrete.graph.variables) if problem.concrete is not None else []
-    extra = [v for v in traced if v.ref() not in owned]
-    known = {_unwrap(v).ref() for v in every}
-    every += [v for v in extra if v.ref() not in known]
-    trainable += [v for v in extra if v.trainable]
-    return [_unwrap(v) for v in every], [_unwrap(v) for v in trainable]
+        else:
+            every += holder.weights if isinstance(holder, keras.layers.Layer) else holder.variables
+            trainable += holder.trainable_variables
+            owned += holder.variables
+    known = {v.ref() for v in _unique(owned)}
+    traced = problem.concrete.graph.variables if problem.concrete is not None else ()
+    extra = [v for v in traced if v.ref() not in known]
+    return _unique([*every, *extra]), _unique([*trainable, *(v for v in extra if v.trainable)])
 
 
-def _side_variables(holders: Sequence[Any]) -> list[tf.Variable]:
-    """Returns state that a call may change but that has no gradient: seeds, metrics, slots."""
-    found: list[Any] = []
+def _side_variables(holders: Sequence[Any]) -> Iterator[Any]:
+    """Yields state that a call may change but that has no gradient: seeds, metrics, slots."""
     for holder in holders:
         if not _is_variable(holder):
-            found += holder.variables
-            optimizer = getattr(holder, "optimizer", None)
-            slots = getattr(optimizer, "variables", [])
-            found += slots() if callable(slots) else slots
-    return [_unwrap(v) for v in found]
+            yield from holder.variables
+            slots = getattr(getattr(holder, "optimizer", None), "variables", [])
+            yield from slots() if callable(slots) else slots
 
 
 def _holders(fn: Any) -> list[Any]:
@@ -356,8 +333,9 @@ def _unwrap(variable: Any) -> tf.Variable:
     return found
 
 
-def _unique(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
-    return list({v.ref(): v for v in variables}.values())
+def _unique(variables: Iterable[Any]) -> list[tf.Variable]:
+    """Returns the tf.Variables, each once, of variables of TensorFlow and Keras."""
+    return list({v.ref(): v for v in map(_unwrap, variables)}.values())
 
 
 def _variable_names(holders: Sequence[Any], variables: Sequence[tf.Variable]) -> dict[Any, str]:
@@ -373,10 +351,8 @@ def _variable_names(holders: Sequence[Any], variables: Sequence[tf.Variable]) ->
     names: dict[Any, str] = {}
     taken: set[str] = set()
     for v in variables:
-        stem = name = paths.get(v.ref()) or v.name.removesuffix(":0")
-        count = 1
-        while name in taken:
-            name, count = f"{stem}_{count}", count + 1
-        taken.add(name)
-        names[v.ref()] = name
+        stem = paths.get(v.ref()) or v.name.removesuffix(":0")
+        candidates = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(1)))
+        names[v.ref()] = next(name for name in candidates if name not in taken)
+        taken.add(names[v.ref()])
     return names

@@ -17,7 +17,7 @@ one step to the next). The rounding error of a central difference is modeled as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 Array = np.ndarray[Any, Any]
+Arrays = Sequence[Array]
 Kink = Literal["", "kink", "jump"]
 # Machine precision by dtype, and the relative tolerance that goes with it.
 EPS = {
@@ -145,13 +146,11 @@ class Derivative:
     Args:
         phi: maps a step to the scalar's change; NaN and infinity mark steps outside the domain.
         amplitude: size of the terms that the scalar sums, for the rounding error.
-        steps: from `steps_for`.
+        eps: machine precision of ``phi``.
     """
 
-    def __init__(self, phi: Callable[[float], float], *, amplitude: float, steps: Steps) -> None:
-        self.phi = phi
-        self.amplitude = amplitude
-        self.steps = steps
+    def __init__(self, phi: Callable[[float], float], *, amplitude: float, eps: float) -> None:
+        self.phi, self.amplitude, self.steps = phi, amplitude, steps_for(eps)
         self.samples: dict[int, tuple[float, float]] = {}
         self._refined: Estimate | None = None
 
@@ -179,8 +178,7 @@ class Derivative:
         if self._refined is not None:
             return self._refined
         k = self.steps.start
-        estimate = self._richardson(k)
-        return replace(estimate, kink=self._suspect(k))
+        return replace(self._richardson(k), kink=self._suspect(k))
 
     def refine(self) -> Estimate:
         """Returns the best estimate over the steps.
@@ -270,26 +268,16 @@ class Derivative:
         return ""
 
     def _is_jump(self, tail: list[int], rest: list[int], sign: int) -> bool:
-        def size(k: int) -> float:
-            plus, minus = self.samples[k]
-            return plus + sign * minus
-
-        visible = 1e3 * self.steps.eps * self.amplitude
-        return (
-            abs(size(tail[-1])) > visible
-            and _agree([size(k) for k in tail])
-            and all(abs(size(k)) > abs(size(tail[-1])) / 2 for k in rest)
-        )
+        sizes = [self.samples[k][0] + sign * self.samples[k][1] for k in (*tail, *rest)]
+        ours, last = sizes[: len(tail)], abs(sizes[len(tail) - 1])
+        lasting = all(abs(size) > last / 2 for size in sizes[len(tail) :])
+        return last > 1e3 * self.steps.eps * self.amplitude and lasting and _agree(ours)
 
     def _is_kink(self, tail: list[int], rest: list[int]) -> bool:
-        return (
-            all(map(self._significant, tail))
-            and _agree([self._even(k) for k in tail])
-            and all(
-                abs(self._even(k)) + 30 * self.noise(k) > abs(self._even(tail[-1])) / 2
-                for k in rest
-            )
-        )
+        evens = [self._even(k) for k in tail]
+        half = abs(evens[-1]) / 2
+        lasting = all(abs(self._even(k)) + 30 * self.noise(k) > half for k in rest)
+        return lasting and all(map(self._significant, tail)) and _agree(evens)
 
 
 def _agree(values: list[float]) -> bool:

@@ -9,16 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
-from tf_einsum_grad.gradcheck.numeric import EPS, Array, rms, signs, wide
+from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, rms, signs, wide
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, brief
 from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
-from tf_einsum_grad.gradcheck.references import (
-    Clone,
-    ExactGradient,
-    Native,
-    Promoted,
-    Reference,
-)
+from tf_einsum_grad.gradcheck.references import Clone, ExactGradient, Native, Promoted, Reference
 from tf_einsum_grad.gradcheck.replay import Drawn, drawn_by_xla, draws, seed_as_eager
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -29,9 +23,6 @@ _SHAKES = 2
 
 class NondeterministicError(RuntimeError):
     """The function gives other values for the same inputs and seeds."""
-
-    def __init__(self) -> None:
-        super().__init__("two evaluations at the same point and seed differ")
 
 
 class Oracle:
@@ -46,13 +37,12 @@ class Oracle:
         self._at: dict[str, Point] = {}
         self._extra = 0
         self._drawn: Drawn | None = None
-        concrete = problem.concrete
-        self.random = concrete is not None and draws(concrete, stateless=True)
-        self._implicit_seeds = concrete is not None and seed_as_eager(
-            concrete.graph.as_graph_def(), guard.seed
-        )
-        names = [] if concrete is None else low_dtypes(concrete)
-        self._graph_eps = max((EPS[n] for n in names if n in EPS), default=0.0)
+        self.random = self._implicit_seeds = False
+        self._graph_eps = 0.0
+        if (concrete := problem.concrete) is not None:
+            self.random = draws(concrete, stateless=True)
+            self._implicit_seeds = seed_as_eager(concrete.graph.as_graph_def(), guard.seed)
+            self._graph_eps = max((EPS[name] for name in low_dtypes(concrete)), default=0.0)
 
     @property
     def evaluations(self) -> int:
@@ -94,12 +84,11 @@ class Oracle:
             self._extra += 1
             outputs = variant.forward(variant.prepare(point.values))
             self.problem.output_dtypes = [y.dtype for y in outputs]
-        for name in self._names(variant):
-            reference = self._get(name, variant)
-            if reference is not None:
-                return self.move_to(reference, point)
-        choice = self.options.reference
-        raise ValueError(f"reference={choice!r} does not work here: {self.warnings[-1]}")
+        reference = next(self._working(variant), None)
+        if reference is None:
+            choice = self.options.reference
+            raise ValueError(f"reference={choice!r} does not work here: {self.warnings[-1]}")
+        return self.move_to(reference, point)
 
     def move_to(self, reference: Reference, point: Point) -> list[Array]:
         """Makes a point the reference's base; returns its outputs there."""
@@ -108,7 +97,7 @@ class Oracle:
             self._at[reference.name] = point
         return point.outputs[reference.name]
 
-    def sizes(self, point: Point, variant: Variant, outputs: Sequence[Array]) -> list[float]:
+    def sizes(self, point: Point, variant: Variant, outputs: Arrays) -> list[float]:
         """Returns the size of the terms that each output sums: its own, unless they cancel.
 
         An output far smaller than all else may be zero but for rounding, as is the gradient of a
@@ -126,9 +115,8 @@ class Oracle:
             for i in small:
                 noise = rms(native[i] - outputs[i]) if native[i].shape == outputs[i].shape else 0
                 if noise > _ALL_NOISE * rms(outputs[i]):
-                    sizes[i] = max(
-                        sizes[i], noise / self._coarsest([self.problem.output_dtypes[i]])
-                    )
+                    eps = self._coarsest([self.problem.output_dtypes[i]])
+                    sizes[i] = max(sizes[i], noise / eps)
         return sizes
 
     def shaken(self, point: Point, number: int) -> list[Array]:
@@ -144,7 +132,7 @@ class Oracle:
         """Runs the backward pass with every leaf moved by about an ulp."""
         return variant.backward(self.shaken(point, number), point.cotangents[number])
 
-    def _native(self, variant: Variant, values: Sequence[Array]) -> list[Array]:
+    def _native(self, variant: Variant, values: Arrays) -> list[Array]:
         self._extra += 1
         return [wide(y) for y in variant.forward(variant.prepare(values))]
 
@@ -155,31 +143,29 @@ class Oracle:
             NondeterministicError: not even the function itself has the same outputs twice.
         """
         refused: list[str] = []
-        for name in self._names(variant):
-            reference = self._get(name, variant)
-            if reference is None:
-                continue
+        for reference in self._working(variant):
             outputs = self.move_to(reference, point)
             same = same_values(backward.outputs, outputs, self._rounding(), point.sizes)
             # Where rounding may be large, see how large; but first, whether it is rounding.
-            if not same and not self._repeats(point, variant):
-                raise NondeterministicError
-            if same or self._close(point, variant, backward, outputs):
-                if not self._steady(point, reference, outputs):
-                    raise NondeterministicError
-                if refused:
-                    why = f"{variant.name}: {', '.join(refused)} computes other values; used {name}"
-                    self._warn(why.replace("native:" + variant.name, "native"))
-                self.used.add(reference.kind)
-                return reference
-            refused.append(name)
-        which = f"{variant.name}: the {', '.join(refused)} reference"
-        self._warn(f"{which} computes other values than the function")
-        last = self._get(refused[-1], variant) if refused else None
-        if last is None:
-            raise ValueError(f"reference={self.options.reference!r} does not work here")
-        self.used.add(last.kind)
-        return last
+            repeats = same or self._repeats(point, variant)
+            accepted = same or (repeats and self._close(point, variant, backward, outputs))
+            if not repeats or (accepted and not self._steady(point, reference, outputs)):
+                raise NondeterministicError("two evaluations at the same point and seed differ")
+            if accepted:
+                break
+            refused.append(reference.name)
+        else:
+            if not refused:
+                raise ValueError(f"reference={self.options.reference!r} does not work here")
+        names = ", ".join(refused)
+        if not accepted:
+            which = f"{variant.name}: the {names} reference"
+            self._warn(f"{which} computes other values than the function")
+        elif refused:
+            why = f"{variant.name}: {names} computes other values; used {reference.name}"
+            self._warn(why.replace("native:" + variant.name, "native"))
+        self.used.add(reference.kind)
+        return reference
 
     def _repeats(self, point: Point, variant: Variant) -> bool:
         if variant.name not in point.repeats:
@@ -188,33 +174,30 @@ class Oracle:
             point.repeats[variant.name] = same
         return point.repeats[variant.name]
 
-    def _steady(self, point: Point, reference: Reference, outputs: Sequence[Array]) -> bool:
+    def _steady(self, point: Point, reference: Reference, outputs: Arrays) -> bool:
         if reference.name not in point.repeats:
             again = reference.outputs(point.values)
             same = same_values(outputs, again, 1e3 * reference.eps, point.sizes)
             point.repeats[reference.name] = same
         return point.repeats[reference.name]
 
-    def _close(
-        self, point: Point, variant: Variant, backward: Backward, outputs: Sequence[Array]
-    ) -> bool:
+    def _close(self, point: Point, variant: Variant, backward: Backward, outputs: Arrays) -> bool:
         """Whether the difference is no larger than what moving the inputs by an ulp does."""
-        try:
+        with suppress(BackwardError, VariantError):
             shaken = self.shaken_pass(point, variant).outputs
-        except (BackwardError, VariantError):
-            return False
-        return all(
-            a.shape == b.shape and _distance(a, b) <= 16 * _distance(a, c)
-            for a, b, c in zip(backward.outputs, outputs, shaken, strict=True)
-        )
+            return all(
+                a.shape == b.shape and _distance(a, b) <= 16 * _distance(a, c)
+                for a, b, c in zip(backward.outputs, outputs, shaken, strict=True)
+            )
+        return False
 
-    def _names(self, variant: Variant) -> list[str]:
-        native = f"native:{variant.name}"
-        kind = self.drawn_like(variant)
-        promote = f"promote:{kind}" if kind else "promote"
-        every = {"promote": promote, "clone": "clone", "native": native}
-        choice = self.options.reference
-        return list(every.values()) if choice == "auto" else [every[choice]]
+    def _working(self, variant: Variant) -> Iterator[Reference]:
+        """Yields the references that work, the best first, each built when it is asked for."""
+        kind, choice = self.drawn_like(variant), self.options.reference
+        promote, native = f"promote:{kind}" if kind else "promote", f"native:{variant.name}"
+        names = {"promote": promote, "clone": "clone", "native": native}
+        wanted = names.values() if choice == "auto" else [names[choice]]
+        return filter(None, (self._get(name, variant) for name in wanted))
 
     def drawn_like(self, variant: Variant) -> str:
         """Returns which way of drawing random numbers a variant has, "" for the trace's."""
@@ -222,7 +205,7 @@ class Oracle:
             return "eager"
         return "xla" if self.random and variant.name == "xla" else ""
 
-    def exact_gradient(self, variant: Variant, outputs: Sequence[Array]) -> ExactGradient | None:
+    def exact_gradient(self, variant: Variant, outputs: Arrays) -> ExactGradient | None:
         """Returns the traced gradient in float64 that draws what the variant draws, if it works.
 
         Args:
@@ -233,9 +216,8 @@ class Oracle:
         if kind not in self._exact:
             self._exact[kind], drawn = None, self._drawn_for(kind)
             with suppress(PromotionError, BackwardError, tf.errors.OpError):
-                self._exact[kind] = ExactGradient(
-                    self.problem, self.guard, outputs, kind == "eager", drawn
-                )
+                found = ExactGradient(self.problem, self.guard, outputs, kind == "eager", drawn)
+                self._exact[kind] = found
         return self._exact[kind]
 
     def _drawn_for(self, kind: str) -> Drawn | None:
@@ -268,22 +250,16 @@ class Oracle:
         return self._references[name]
 
     def _build(self, name: str, variant: Variant) -> Reference:
-        if name.startswith("promote"):
-            return self._promoted(name)
-        if name == "clone":
-            return Clone(self.problem, self.guard)
-        return Native(self.problem, self.guard, name, self.coarsest_eps, variant.forward)
-
-    def _promoted(self, name: str) -> Promoted:
-        problem = self.problem
+        problem, guard, (kind, _, drawn_like) = self.problem, self.guard, name.partition(":")
+        if kind == "clone":
+            return Clone(problem, guard)
+        if kind == "native":
+            return Native(problem, guard, name, self.coarsest_eps, variant.forward)
         if problem.concrete is None:
             raise PromotionError(f"the function cannot be traced: {problem.untraceable}")
-        kind = name.partition(":")[2]
-        built = Promoted(
-            problem, self.guard, problem.concrete, name,
-            freeze=self.options.stop_gradient == "freeze", eager=kind == "eager",
-            drawn=self._drawn_for(kind),
-        )  # fmt: skip
+        freeze, eager = self.options.stop_gradient == "freeze", drawn_like == "eager"
+        drawn = self._drawn_for(drawn_like)
+        built = Promoted(problem, guard, problem.concrete, name, freeze, eager, drawn)
         built.rebase(problem.base())  # kernels are only found when they run
         if built.native_ops and built.eps > EPS["float64"]:
             kept = ", ".join(sorted(built.native_ops))
@@ -300,13 +276,10 @@ def _distance(a: Array, b: Array) -> float:
     return float(np.linalg.norm(np.ravel(np.where(finite, a, 0) - np.where(finite, b, 0))))
 
 
-def same_values(
-    a: Sequence[Array], b: Sequence[Array], limit: float, sizes: Sequence[float]
-) -> bool:
+def same_values(a: Arrays, b: Arrays, limit: float, sizes: Sequence[float]) -> bool:
     """Whether all outputs are equal to an accuracy relative to their sizes, in the 2-norm."""
-    for x, y, size in zip(a, b, sizes, strict=True):
-        if x.shape != y.shape:
-            return False
-        if _distance(x, y) > limit * max(rms(x), size) * np.sqrt(np.isfinite(x).sum()):
-            return False
-    return True
+    return all(
+        x.shape == y.shape
+        and not _distance(x, y) > limit * max(rms(x), size) * np.sqrt(np.isfinite(x).sum())
+        for x, y, size in zip(a, b, sizes, strict=True)
+    )

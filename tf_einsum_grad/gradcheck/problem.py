@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.gradcheck.numeric import Array, Derivative, wide
+from tf_einsum_grad.gradcheck.numeric import RTOL, Array, Arrays, Derivative, wide
 from tf_einsum_grad.gradcheck.promote import differentiable
 from tf_einsum_grad.gradcheck.replay import Concrete
 
@@ -53,16 +53,14 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.order, (1, 2), "order")
-        _require(self.reference, get_args(ReferenceChoice), "reference")
-        _require(self.kinks, get_args(Kinks), "kinks")
-        _require(self.stop_gradient, get_args(StopGradient), "stop_gradient")
-        for variant in self.variants:
-            _require(variant, get_args(VariantName), "variants")
+        _require([self.order], (1, 2), "order")
+        _require([self.reference], get_args(ReferenceChoice), "reference")
+        _require([self.kinks], get_args(Kinks), "kinks")
+        _require([self.stop_gradient], get_args(StopGradient), "stop_gradient")
+        _require(self.variants, get_args(VariantName), "variants")
         if not self.variants:
-            raise ValueError(
-                f"variants must name at least one of {', '.join(get_args(VariantName))}"
-            )
+            names = ", ".join(get_args(VariantName))
+            raise ValueError(f"variants must name at least one of {names}")
         for name, least in (("n_directions", 1), ("seed", 0), ("max_evaluations", 1)):
             value = getattr(self, name)
             unlimited = name == "max_evaluations" and value is None
@@ -74,10 +72,15 @@ class Options:
             if value is not None and not number:
                 raise ValueError(f"{name} must be a finite number, at least 0, got {value!r}")
 
+    def rtol_for(self, eps: float) -> float:
+        """Returns the relative tolerance for a machine precision."""
+        return RTOL[eps] if self.rtol is None else self.rtol
 
-def _require(value: object, allowed: Sequence[object], what: str) -> None:
-    if value not in allowed:
-        raise ValueError(f"{what} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+
+def _require(values: Sequence[object], allowed: Sequence[object], what: str) -> None:
+    for value in values:
+        if value not in allowed:
+            raise ValueError(f"{what} must be one of {', '.join(map(str, allowed))}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Problem:
         """Returns the leaves' values, in float64 or complex128."""
         return [wide(source) for source in self.sources(self.args)]
 
-    def native_args(self, values: Sequence[Array]) -> list[tf.Tensor]:
+    def native_args(self, values: Arrays) -> list[tf.Tensor]:
         """Returns the arguments, with the leaves among them at the values given."""
         args = list(self.args)
         for leaf, value in zip(self.leaves, values, strict=True):
@@ -131,14 +134,14 @@ class Problem:
                 args[leaf.source] = tf.constant(leaf.narrow(value), leaf.dtype)
         return args
 
-    def native_cotangents(self, cotangents: Sequence[Array]) -> list[tf.Tensor]:
+    def native_cotangents(self, cotangents: Arrays) -> list[tf.Tensor]:
         """Returns cotangents as tensors of the outputs' own dtypes."""
         return [
             tf.constant(v.astype(d.as_numpy_dtype), d)
             for v, d in zip(cotangents, self.output_dtypes, strict=True)
         ]
 
-    def assign(self, values: Sequence[Array]) -> None:
+    def assign(self, values: Arrays) -> None:
         """Gives the leaves that are variables the values given."""
         for leaf, value in zip(self.leaves, values, strict=True):
             if not isinstance(leaf.source, int):
@@ -174,25 +177,22 @@ class Point:
 def trace(problem: Problem, converted: Call | None = None) -> None:
     """Traces the function, with autograph (`converted`) only where that is needed."""
     problem.traced = problem.traced or problem.call
-    for call in (problem.traced, converted):
-        if call is None:
-            return
+    for call in filter(None, (problem.traced, converted)):
         try:
             problem.concrete = tf.function(
                 lambda *args, call=call: [tf.identity(y) for y in call(args)], autograph=False
             ).get_concrete_function(*problem.specs())
-        except tf.errors.OperatorNotAllowedInGraphError as error:
-            problem.untraceable = brief(error)
-            continue
         except Exception as error:  # not traceable is a fact about the function, not a crash
             problem.untraceable = brief(error)
+            if not isinstance(error, tf.errors.OperatorNotAllowedInGraphError):
+                return
+        else:
+            problem.traced = call
+            problem.output_dtypes = [t.dtype for t in problem.concrete.outputs]
             return
-        problem.traced = call
-        problem.output_dtypes = [t.dtype for t in problem.concrete.outputs]
-        return
 
 
-def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
+def gradient_problem(problem: Problem, cotangents: Arrays) -> Problem:
     """Returns the problem whose outputs are the gradients of another: x, v -> VJP(x, v).
 
     By reverse over reverse: TensorFlow's forward mode transposes registered gradients, and
@@ -202,10 +202,14 @@ def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
     """
     count = len(problem.args)
     extra = problem.native_cotangents(cotangents)
-    names = [f"cotangent[{i}]" if len(extra) > 1 else "cotangent" for i in range(len(extra))]
     leaves = [
-        Leaf(name, static_shape(v), v.dtype, count + i)
-        for i, (name, v) in enumerate(zip(names, extra, strict=True))
+        Leaf(
+            f"cotangent[{i}]" if len(extra) > 1 else "cotangent",
+            static_shape(v),
+            v.dtype,
+            count + i,
+        )
+        for i, v in enumerate(extra)
     ]
     result = dataclasses.replace(
         problem,
@@ -216,16 +220,14 @@ def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
         model=None,
         concrete=None,
     )
-    marks: list[frozenset[str]] = []
 
     def gradient(call: Call, args: Tensors) -> list[tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             sources = problem.sources(args)
             tape.watch(sources)
             outputs = call(args[:count])
-        if outputs and not hasattr(outputs[0], "numpy"):
-            operations = outputs[0].graph.get_operations()
-            marks.append(frozenset(op.name for op in operations))
+        if outputs and not hasattr(outputs[0], "numpy") and result.primal is None:
+            result.primal = frozenset(op.name for op in outputs[0].graph.get_operations())
         gradients = tape.gradient(outputs, sources, output_gradients=list(args[count:]))
         result.output_leaves = [i for i, g in enumerate(gradients) if g is not None]
         return [tf.convert_to_tensor(g) for g in gradients if g is not None]
@@ -233,7 +235,6 @@ def gradient_problem(problem: Problem, cotangents: Sequence[Array]) -> Problem:
     result.call = lambda args: gradient(problem.call, args)
     result.traced = lambda args: gradient(problem.traced or problem.call, args)
     trace(result)
-    result.primal = marks[0] if marks else None
     return result
 
 
@@ -242,7 +243,7 @@ def static_shape(tensor: tf.Tensor | tf.Variable) -> tuple[int, ...]:
     return cast("tuple[int, ...]", tuple(tensor.shape))
 
 
-def flat_outputs(outputs: Any) -> list[tf.Tensor]:
+def flattened(outputs: Any) -> list[tf.Tensor]:
     """Flattens any nest of outputs and keeps what can be differentiated."""
     tensors = []
     for output in tf.nest.flatten(outputs, expand_composites=True):

@@ -13,7 +13,7 @@ that name functions, and functions are rewritten by the same rules as the main g
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +23,8 @@ from tf_einsum_grad.gradcheck import private
 from tf_einsum_grad.gradcheck.replay import RANDOM_OPS, Concrete, all_nodes
 
 _WIDER: dict[int, int] = {
-    dtype.as_datatype_enum: wider.as_datatype_enum
-    for dtype, wider in [
-        (tf.float16, tf.float64),
-        (tf.bfloat16, tf.float64),
-        (tf.float32, tf.float64),
-        (tf.complex64, tf.complex128),
-    ]
-}
+    d.as_datatype_enum: tf.float64.as_datatype_enum for d in (tf.float16, tf.bfloat16, tf.float32)
+} | {tf.complex64.as_datatype_enum: tf.complex128.as_datatype_enum}
 # Python code may insist on a dtype.
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _NATIVE_EXACTLY = PYTHON_OPS | {"Bitcast"}
@@ -67,10 +61,8 @@ def wider(dtype: tf.DType) -> tf.DType:
 
 def low_dtypes(concrete: Concrete) -> set[str]:
     """Returns the names of the dtypes narrower than float64 that a traced function computes in."""
-    found = set()
-    for node in all_nodes(concrete):
-        for attr in node.attr.values():
-            found.update([attr.type, *attr.list.type] if node.op != "Const" else [])
+    attrs = (a for node in all_nodes(concrete) if node.op != "Const" for a in node.attr.values())
+    found = {dtype for attr in attrs for dtype in (attr.type, *attr.list.type)}
     return {tf.as_dtype(dtype).name for dtype in found & _WIDER.keys()}
 
 
@@ -88,8 +80,8 @@ class Rewritten:
 
 def rewrite(
     graph_def: tf.compat.v1.GraphDef,
-    recorder: Callable[[tf.DType, str], str] | None = None,
-    primal: frozenset[str] | None = None,
+    recorder: Callable[[tf.DType, str], str],
+    primal: frozenset[str] | None,
 ) -> Rewritten:
     """Promotes a GraphDef, in place.
 
@@ -98,7 +90,7 @@ def rewrite(
         recorder: called for each stop_gradient to be frozen, with its (promoted) dtype and ""; and
             for each value assigned to a variable, which TensorFlow does not differentiate through
             either, with the name of the resource. Returns the token of the Python function to put
-            there. None freezes nothing.
+            there.
         primal: names of the main graph's nodes whose stop_gradients are frozen, together with
             those in the functions that they call; None means all.
 
@@ -107,8 +99,8 @@ def rewrite(
     """
     library = {f.signature.name: f for f in graph_def.library.function}
     primal_nodes = [n for n in graph_def.node if primal is None or n.name in primal]
-    recorded = _reachable(primal_nodes, library)
-    result = Rewritten(graph_def, _callees_first(library))
+    recorded = _callees_first(_called(primal_nodes, library), library)
+    result = Rewritten(graph_def, list(_callees_first(library, library).values()))
     suffix = f"__float64_{next(_generations)}"
     common = library, suffix, result, recorder
     try:
@@ -130,7 +122,7 @@ class _Body:
     library: dict[str, Any]
     suffix: str
     result: Rewritten
-    recorder: Callable[[tf.DType, str], str] | None
+    recorder: Callable[[tf.DType, str], str]
     recorded: Collection[str] | None  # the nodes whose stop_gradients are frozen; None: all
     in_function: bool = False
     renamed: dict[str, str] = field(default_factory=dict)  # references that go through a cast now
@@ -141,7 +133,7 @@ class _Body:
         for arg in [*function.signature.input_arg, *function.signature.output_arg]:
             arg.type = _WIDER.get(arg.type, arg.type)
         for attrs in function.arg_attr.values():
-            self._promote_attrs(attrs)
+            self._promote_attrs(attrs.attr)
         for name in _DROPPED_FUNCTION_ATTRS:
             function.attr.pop(name, None)
         function.signature.is_stateful = True
@@ -157,12 +149,10 @@ class _Body:
                 node.attr.pop(name, None)
             if node.op in self.library:
                 node.op += self.suffix
-                self._promote_attrs(node)
+                self._promote_attrs(node.attr)
                 continue
             self.result.ops.add(node.op)
-            frozen = self.recorder is not None and (
-                self.recorded is None or node.name in self.recorded
-            )
+            frozen = self.recorded is None or node.name in self.recorded
             if node.op == "StopGradient" and frozen:
                 self._record(node)
                 continue
@@ -173,13 +163,12 @@ class _Body:
         for node in itertools.chain(nodes, self.downs):
             # Arguments are replaced on import, but a control dependency on one would stay.
             kept = [self.renamed.get(ref, ref) for ref in node.input if ref not in arguments]
-            del node.input[:]
-            node.input.extend(kept)
+            node.input[:] = kept
         nodes.extend(self.downs + self.ups)
 
     def _record(self, node: tf.compat.v1.NodeDef, resource: str = "") -> None:
         dtype = wider(tf.as_dtype(node.attr["T"].type))
-        if not differentiable(dtype) or self.recorder is None:
+        if not differentiable(dtype):
             return
         node.op = "PyFunc"
         token = self.recorder(dtype, resource)
@@ -207,7 +196,7 @@ class _Body:
             t for _, _, t in old_inputs + old_outputs if t in _WIDER and node.op != "Const"
         )
         if not _stays_native(node):
-            self._promote_attrs(node)
+            self._promote_attrs(node.attr)
             node.op = _STATEFUL.get(node.op, node.op)
         rounded = False
         # Whatever is still narrow (all of a native op, a fixed dtype elsewhere) is cast.
@@ -232,31 +221,26 @@ class _Body:
                 # Random ops whose parameters are fixed draw the same numbers; all others round.
                 result.lossy |= rounded or not RANDOM_OPS.search(node.op)
 
-    def _promote_attrs(self, node: tf.compat.v1.NodeDef) -> None:
-        for attr in node.attr.values():
-            self._promote_attr(attr)
-
-    def _promote_attr(self, attr: Any) -> None:
-        kind = attr.WhichOneof("value")
-        if kind == "type":
-            attr.type = _WIDER.get(attr.type, attr.type)
-        elif kind == "tensor" and attr.tensor.dtype in _WIDER:
-            dtype = tf.as_dtype(_WIDER[attr.tensor.dtype]).as_numpy_dtype
-            array = tf.make_ndarray(attr.tensor)
-            attr.tensor.CopyFrom(tf.make_tensor_proto(array.astype(dtype), shape=array.shape))
-        elif kind == "func":
-            self._rename(attr.func)
-        elif kind == "list":
-            for i, dtype in enumerate(attr.list.type):
-                attr.list.type[i] = _WIDER.get(dtype, dtype)
-            for func in attr.list.func:
-                self._rename(func)
+    def _promote_attrs(self, attrs: Mapping[str, Any]) -> None:
+        for attr in attrs.values():
+            kind = attr.WhichOneof("value")
+            if kind == "type":
+                attr.type = _WIDER.get(attr.type, attr.type)
+            elif kind == "tensor" and attr.tensor.dtype in _WIDER:
+                dtype = tf.as_dtype(_WIDER[attr.tensor.dtype]).as_numpy_dtype
+                array = tf.make_ndarray(attr.tensor)
+                attr.tensor.CopyFrom(tf.make_tensor_proto(array.astype(dtype), shape=array.shape))
+            elif kind == "func":
+                self._rename(attr.func)
+            elif kind == "list":
+                attr.list.type[:] = [_WIDER.get(dtype, dtype) for dtype in attr.list.type]
+                for func in attr.list.func:
+                    self._rename(func)
 
     def _rename(self, func: Any) -> None:
         if func.name in self.library:
             func.name += self.suffix
-        for attr in func.attr.values():
-            self._promote_attr(attr)
+        self._promote_attrs(func.attr)
 
 
 def _arg_types(args: Any, node: tf.compat.v1.NodeDef) -> list[tuple[str, int, int]]:
@@ -276,15 +260,10 @@ def _arg_types(args: Any, node: tf.compat.v1.NodeDef) -> list[tuple[str, int, in
 
 
 def _stays_native(node: tf.compat.v1.NodeDef) -> bool:
-    if node.op in _NATIVE_EXACTLY:
+    random = RANDOM_OPS.search(node.op) and node.op not in _VALUE_BLIND
+    if random or node.op in _NATIVE_EXACTLY:
         return True
-    if RANDOM_OPS.search(node.op) and node.op not in _VALUE_BLIND:
-        return True
-    wanted = {
-        key: _WIDER.get(attr.type, attr.type)
-        for key, attr in node.attr.items()
-        if attr.WhichOneof("value") == "type"
-    }
+    wanted = {key: _WIDER.get(a.type, a.type) for key, a in node.attr.items() if a.HasField("type")}
     constraints = private.cpu_constraints(node.op)
     return constraints is not None and not any(
         all(wanted[key] in allowed for key, allowed in kernel.items() if key in wanted and allowed)
@@ -301,8 +280,8 @@ def _cast(
     return node
 
 
-def _callees_first(library: dict[str, Any]) -> list[Any]:
-    """Orders functions so that each comes after those that it calls."""
+def _callees_first(names: Iterable[str], library: dict[str, Any]) -> dict[str, Any]:
+    """Returns these functions and all that they call, each after those that it calls."""
     ordered: dict[str, Any] = {}
 
     def visit(name: str) -> None:
@@ -311,19 +290,9 @@ def _callees_first(library: dict[str, Any]) -> list[Any]:
                 visit(callee)
             ordered[name] = library[name]
 
-    for name in library:
+    for name in names:
         visit(name)
-    return list(ordered.values())
-
-
-def _reachable(nodes: Iterable[tf.compat.v1.NodeDef], library: dict[str, Any]) -> set[str]:
-    """Returns the names of the functions that these nodes call, directly or not."""
-    found: set[str] = set()
-    todo = _called(nodes, library)
-    while todo:
-        found |= todo
-        todo = set().union(*(_called(library[f].node_def, library) for f in todo)) - found
-    return found
+    return ordered
 
 
 def _called(nodes: Iterable[tf.compat.v1.NodeDef], library: dict[str, Any]) -> set[str]:

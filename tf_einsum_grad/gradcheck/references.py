@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import private
 from tf_einsum_grad.gradcheck.analytic import Backward, vjp
-from tf_einsum_grad.gradcheck.numeric import EPS, Array, wide
+from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, wide
 from tf_einsum_grad.gradcheck.problem import Call, Problem, ReferenceKind, brief
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, rewrite, wider
 from tf_einsum_grad.gradcheck.replay import Concrete, Drawn, Recorder, seed_as_eager
@@ -45,17 +45,17 @@ class Reference(ABC):
     def __init__(self, problem: Problem, guard: StateGuard, name: str) -> None:
         self.problem, self.guard, self.name, self.evaluations = problem, guard, name, 0
 
-    def rebase(self, values: Sequence[Array]) -> list[Array]:
+    def rebase(self, values: Arrays) -> list[Array]:
         """Moves to a point: records what has to be, returns the outputs there."""
         return self.outputs(values)
 
-    def outputs(self, values: Sequence[Array]) -> list[Array]:
+    def outputs(self, values: Arrays) -> list[Array]:
         """Returns the outputs with the leaves at these values."""
         self.evaluations += 1
         return [wide(y) for y in self._run(values)]
 
     @abstractmethod
-    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]: ...
+    def _run(self, values: Arrays) -> Sequence[tf.Tensor]: ...
 
     def close(self) -> None:  # noqa: B027
         """Releases what it registered, if anything."""
@@ -69,7 +69,7 @@ class _Wide(Reference):
         self._args = [tf.cast(a, wider(a.dtype)) for a in problem.args]
         self._copies: dict[Any, Any] = {}  # by the variables' `ref()`
 
-    def _placed(self, values: Sequence[Array]) -> tuple[list[tf.Tensor], dict[Any, Array]]:
+    def _placed(self, values: Arrays) -> tuple[list[tf.Tensor], dict[Any, Array]]:
         """Returns the arguments, and the value of each variable, with the leaves at these."""
         args, wanted = list(self._args), {key: self.guard.base(key.deref()) for key in self._copies}
         for leaf, value in zip(self.problem.leaves, values, strict=True):
@@ -100,9 +100,8 @@ class Promoted(_Wide):
         problem: Problem,
         guard: StateGuard,
         concrete: Concrete,
-        name: str = "promote",
-        *,
-        freeze: bool = False,
+        name: str,
+        freeze: bool,
         eager: bool,
         drawn: Drawn | None,
     ) -> None:
@@ -113,8 +112,8 @@ class Promoted(_Wide):
             graph_def = concrete.graph.as_graph_def()
             if eager:
                 seed_as_eager(graph_def, guard.seed)
-            token, primal = (self._recorder.token, problem.primal) if freeze else (None, None)
-            self._rewritten = found = rewrite(graph_def, token, primal)
+            primal = problem.primal if freeze else frozenset()
+            self._rewritten = found = rewrite(graph_def, self._recorder.token, primal)
             private.register_functions(found.functions)
             given: dict[str, Any] = self._captured(concrete)
             given |= drawn.replacements(concrete) if drawn else {}
@@ -170,7 +169,7 @@ class Promoted(_Wide):
 
         return tf.function(run, autograph=False).get_concrete_function(*specs)
 
-    def rebase(self, values: Sequence[Array]) -> list[Array]:
+    def rebase(self, values: Arrays) -> list[Array]:
         """Records what stop_gradient holds at a point; returns the outputs there."""
         self._base = list(values)
         self._recorder.record()
@@ -184,7 +183,7 @@ class Promoted(_Wide):
             }
         return outputs
 
-    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]:
+    def _run(self, values: Arrays) -> Sequence[tf.Tensor]:
         args, wanted = self._placed(values)
         moved = {
             leaf.source.ref(): value - base
@@ -234,7 +233,7 @@ class Clone(_Wide):
             raise PromotionError("the clone has other variables than the model")
         self._copies = {a.value.ref(): b for a, b in zip(theirs, ours, strict=True)}
 
-    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]:
+    def _run(self, values: Arrays) -> Sequence[tf.Tensor]:
         self.guard.reset()
         args, wanted = self._placed(values)
         for key, copy in self._copies.items():
@@ -266,7 +265,7 @@ class Native(Reference):
         super().__init__(problem, guard, name)
         self.eps, self.forward = eps, forward
 
-    def _run(self, values: Sequence[Array]) -> Sequence[tf.Tensor]:
+    def _run(self, values: Arrays) -> Sequence[tf.Tensor]:
         self.guard.reset()
         self.problem.assign(values)
         return self.forward(self.problem.native_args(values))
@@ -283,12 +282,7 @@ class ExactGradient(Promoted):
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        guard: StateGuard,
-        outputs: Sequence[Array],
-        eager: bool,
-        drawn: Drawn | None,
+        self, problem: Problem, guard: StateGuard, outputs: Arrays, eager: bool, drawn: Drawn | None
     ) -> None:
         run, count = vjp(problem, traced=True), len(problem.args)
 
@@ -304,14 +298,12 @@ class ExactGradient(Promoted):
         tail = [tf.zeros(y.shape, d) for y, d in zip(outputs, dtypes, strict=True)]
         extended = dataclasses.replace(problem, args=[*problem.args, *tail])
         traced = tf.function(flat, autograph=False).get_concrete_function(*extended.specs())
-        super().__init__(extended, guard, traced, eager=eager, drawn=drawn)
+        super().__init__(extended, guard, traced, "exact", False, eager, drawn)
         self._concrete = traced
         guard.watch(traced.graph.variables)
         self.rebase(problem.base())
 
-    def backward(
-        self, values: Sequence[Array], cotangents: Sequence[Array], outputs: Sequence[Array]
-    ) -> Backward | None:
+    def backward(self, values: Arrays, cotangents: Arrays, outputs: Arrays) -> Backward | None:
         """Returns gradients in float64; None if it computes other outputs."""
         self._args[len(self._args) - len(cotangents) :] = [tf.constant(v) for v in cotangents]
         found = self._unpacked(self.outputs(values))
@@ -325,7 +317,7 @@ class ExactGradient(Promoted):
         """Runs the same trace in its own dtypes, with arguments and cotangents given."""
         return self._unpacked([wide(t) for t in self._concrete(*args)])
 
-    def _unpacked(self, found: Sequence[Array]) -> Backward:
+    def _unpacked(self, found: Arrays) -> Backward:
         flat = iter(found)
         outputs = [next(flat) for _ in self.problem.output_dtypes]
         return Backward(outputs, [next(flat) if there else None for there in self._connected])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class Recorder:
     def __init__(self) -> None:
         self.recording = True
         self._values: list[list[Values]] = []
-        self._position: list[int] = []
+        self._position: Counter[int] = Counter()
         self.offsets: dict[str, Values] = {}  # how far each resource has moved
         self._keep_alive: list[object] = []  # TensorFlow holds tokens weakly
 
@@ -46,12 +47,12 @@ class Recorder:
         What is assigned to a `resource` moves with it: TensorFlow differentiates with respect to
         what a variable holds when it is read.
         """
+        values: list[Values] = []
         index = len(self._values)
-        self._values.append([])
-        self._position.append(0)
+        self._values.append(values)
 
         def record_or_replay(x: Values) -> Values:
-            values, position = self._values[index], self._position[index]
+            position = self._position[index]
             self._position[index] += 1
             if self.recording:
                 values.append(np.array(x))
@@ -82,7 +83,7 @@ class Recorder:
 
     def rewind(self) -> None:
         """Starts again from the first recorded value, before each evaluation."""
-        self._position = [0] * len(self._position)
+        self._position.clear()
 
 
 def all_nodes(concrete: Concrete) -> list[tf.compat.v1.NodeDef]:
@@ -128,10 +129,9 @@ class Drawn:
     def replacements(self, concrete: Concrete) -> dict[str, Values]:
         """Returns them by the names of the tensors of another trace; {} if that differs."""
         found = _drawing(concrete.graph)
-        shapes = [op.outputs[0].shape for op in found[: len(self.ops)]]
         same = tuple(op.type for op in found[: len(self.ops)]) == self.ops and all(
-            shape.is_compatible_with(value.shape)
-            for shape, value in zip(shapes, self.values, strict=True)
+            op.outputs[0].shape.is_compatible_with(value.shape)
+            for op, value in zip(found, self.values, strict=False)
         )
         names = [op.outputs[0].name for op in found]
         return dict(zip(names, self.values, strict=False)) if same else {}

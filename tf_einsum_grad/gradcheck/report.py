@@ -78,8 +78,7 @@ class LeafReport:
                 f" differ by {self.abs_error:.3g}, tolerance {self.tolerance:.3g}"
             )
         for index, (analytic, numeric) in zip(self.worst_indices, self.worst_values, strict=True):
-            where = f"[{', '.join(map(str, index))}]"
-            text += f"\n    {where}: analytic {analytic:.6g}, numeric {numeric:.6g}"
+            text += f"\n    {[*index]}: analytic {analytic:.6g}, numeric {numeric:.6g}"
         if self.cause:
             text += f"\n    {self.cause}"
         return text
@@ -138,10 +137,9 @@ class GradientReport:
                 lines.append(f"    in variant {leaf.variant}")
         nearby = [leaf for leaf in self.leaves if leaf.status == Status.PASS_NEARBY]
         lines += [f"  {leaf.describe()}" for leaf in nearby]
-        lines += [f"  hint: {hint}" for hint in self.hints]
-        lines += [f"  warning: {warning}" for warning in self.warnings]
+        lines += [f"  {line}" for line in self._advice()]
         if len(self.variants) > 1:
-            lines.append("  variants: " + ", ".join(f"{k} {v}" for k, v in self.variants.items()))
+            lines.append(f"  variants: {self._variants()}")
         lines.append(
             f"  {self.reference} reference, {self.evaluations} evaluations,"
             f" {self.backward_passes} backward passes, {self.seconds:.1f} s, seed {self.seed}"
@@ -160,17 +158,62 @@ class GradientReport:
         return self
 
     def __rich__(self) -> Group:
-        return _rich(self)
+        """Returns a table of leaves, then the findings."""
+        from rich.console import Group
+        from rich.text import Text
+
+        rows: list[list[str | Text]] = [[*_cells(leaf)] for leaf in self.leaves]
+        for row, leaf in zip(rows, self.leaves, strict=True):
+            row[_STATUS] = Text(str(leaf.status), _color(leaf.status))
+        # Narrow, so that numbers and names of usual length fit into 80 columns.
+        title = f"{self.status}: gradients of {self.name}"
+        table = make_table(
+            _COLUMNS, rows, n_left=4, gap=0, title=title, ruled=True, folded=("leaf",)
+        )
+        return Group(table, *map(Text, self._notes()), Text(self._footer(), style="dim"))
 
     def to_html(self) -> str:
         """Returns the report as one self-contained HTML fragment; notebooks show it."""
-        return _html(self)
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
+        def painted(tag: str, status: Status) -> Html:
+            return element(tag, str(status), style=f"color:{_CSS[_color(status)]};font-weight:600")
 
-    def __str__(self) -> str:
-        return self.summary()
+        rows = [element("tr", *(element("th", c, style="text-align:left") for c in _COLUMNS))]
+        for leaf in self.leaves:
+            cells = [element("td", cell) for cell in _cells(leaf)]
+            cells[_STATUS] = painted("td", leaf.status)
+            rows.append(element("tr", *cells, title=leaf.status.meaning))
+        table_style = "border-spacing:1em .2em;font-variant-numeric:tabular-nums"
+        style = "margin:.3em 0;white-space:pre-wrap"
+        return element(
+            "div",
+            element("p", painted("span", self.status), f": gradients of {self.name}"),
+            element("table", *rows, style=table_style),
+            *(element("pre", line, style=style) for line in self._notes()),
+            element("p", self._footer(), style="color:#666;font-size:smaller"),
+            style="font-family:sans-serif",
+        )
+
+    def _notes(self) -> list[str]:
+        """Returns the lines below the table."""
+        return [*(leaf.describe() for leaf in self.failed_leaves), *self._advice()]
+
+    def _advice(self) -> list[str]:
+        hints = [f"hint: {hint}" for hint in self.hints]
+        return hints + [f"warning: {warning}" for warning in self.warnings]
+
+    def _variants(self) -> str:
+        return ", ".join(f"{name} {status}" for name, status in self.variants.items())
+
+    def _footer(self) -> str:
+        """Says how the result came about, in one line."""
+        return (
+            f"{self._variants()} · {self.reference} reference · {self.evaluations} evaluations · "
+            f"{self.backward_passes} backward passes · {self.seconds:.1f} s · seed {self.seed}"
+        )
+
+    _repr_html_ = to_html
+    __str__ = summary
 
 
 class GradientCheckError(AssertionError):
@@ -204,22 +247,6 @@ def _cells(leaf: LeafReport) -> tuple[str, ...]:
     return (leaf.name, shape, leaf.dtype, str(leaf.status), *values, *errors)
 
 
-def _notes(report: GradientReport) -> list[str]:
-    """Returns the lines below the table."""
-    lines = [leaf.describe() for leaf in report.failed_leaves]
-    lines += [f"hint: {hint}" for hint in report.hints]
-    return lines + [f"warning: {warning}" for warning in report.warnings]
-
-
-def _footer(report: GradientReport) -> str:
-    """Says how the result came about, in one line."""
-    variants = ", ".join(f"{name} {status}" for name, status in report.variants.items())
-    return (
-        f"{variants} · {report.reference} reference · {report.evaluations} evaluations · "
-        f"{report.backward_passes} backward passes · {report.seconds:.1f} s · seed {report.seed}"
-    )
-
-
 def _color(status: Status) -> str:
     """Returns a color that rich and `_CSS` know."""
     if status == Status.SKIPPED:
@@ -228,40 +255,3 @@ def _color(status: Status) -> str:
         return "green"
     undecided = (Status.INCONCLUSIVE, Status.KINK, Status.JUMP)
     return "dark_orange" if status in undecided else "red"
-
-
-def _rich(report: GradientReport) -> Group:
-    """Returns a rich renderable: a table of leaves, then the findings."""
-    from rich.console import Group
-    from rich.text import Text
-
-    rows: list[list[str | Text]] = [[*_cells(leaf)] for leaf in report.leaves]
-    for row, leaf in zip(rows, report.leaves, strict=True):
-        row[_STATUS] = Text(str(leaf.status), _color(leaf.status))
-    # Narrow, so that numbers and names of usual length fit into 80 columns.
-    title = f"{report.status}: gradients of {report.name}"
-    table = make_table(_COLUMNS, rows, n_left=4, gap=0, title=title, ruled=True, folded=("leaf",))
-    return Group(table, *map(Text, _notes(report)), Text(_footer(report), style="dim"))
-
-
-def _html(report: GradientReport) -> str:
-    """Returns a self-contained HTML fragment."""
-
-    def painted(tag: str, status: Status) -> Html:
-        return element(tag, str(status), style=f"color:{_CSS[_color(status)]};font-weight:600")
-
-    head = [element("th", column, style="text-align:left") for column in _COLUMNS]
-    rows = [element("tr", *head)]
-    for leaf in report.leaves:
-        cells = [element("td", cell) for cell in _cells(leaf)]
-        cells[_STATUS] = painted("td", leaf.status)
-        rows.append(element("tr", *cells, title=leaf.status.meaning))
-    style = "margin:.3em 0;white-space:pre-wrap"
-    return element(
-        "div",
-        element("p", painted("span", report.status), f": gradients of {report.name}"),
-        element("table", *rows, style="border-spacing:1em .2em;font-variant-numeric:tabular-nums"),
-        *(element("pre", line, style=style) for line in _notes(report)),
-        element("p", _footer(report), style="color:#666;font-size:smaller"),
-        style="font-family:sans-serif",
-    )

@@ -7,41 +7,29 @@ one numeric directional derivative per leaf, shared by the variants.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
-from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer, amplitude
-from tf_einsum_grad.gradcheck.numeric import (
-    EPS,
-    RTOL,
-    Array,
-    cotangent,
-    direction,
-    inner,
-    rms,
-    signs,
-)
+from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
+from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, cotangent, direction, rms, signs
 from tf_einsum_grad.gradcheck.oracle import NondeterministicError, Oracle
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, VariantName
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.status import Status
-from tf_einsum_grad.gradcheck.verdict import (
-    Need,
-    Symmetry,
-    Verdict,
-    allowance,
-    decide_symmetry,
-    nearby,
-    obstructed,
-)
+from tf_einsum_grad.gradcheck.verdict import Verdict, nearby, obstructed
 
 _JITTER = 2.0**-5
 _LARGER = 2.0**4  # a power of two changes no rounding
 _NEARBY_POINTS = 3
 
-Progress = Callable[[int, int], None]
+# Called with (done, total) comparisons; the command line sets it.
+PROGRESS: ContextVar[Callable[[int, int], None]] = ContextVar(
+    "progress", default=lambda done, total: None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +51,13 @@ class Run:
     Args:
         problem: what to check; for second order, its gradient.
         order: 1 or 2; each draws other directions.
-        progress: called with (done, total) comparisons.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        options: Options,
-        guard: StateGuard,
-        order: int = 1,
-        progress: Progress | None = None,
-    ) -> None:
+    def __init__(self, problem: Problem, options: Options, guard: StateGuard, order: int) -> None:
         self.problem, self.options, self.order = problem, options, order
         self.oracle = Oracle(problem, options, guard)
         self.measurer = Measurer(problem, options, self.oracle)
         self.variants = {name: Variant(name, problem, guard) for name in options.variants}
-        self.progress = progress or (lambda done, total: None)
         self._rng = np.random.default_rng([options.seed, order])
         self._done = 0
         self._base_passes: dict[tuple[VariantName, int], Backward] = {}
@@ -97,30 +76,17 @@ class Run:
 
     def symmetry(self) -> dict[VariantName, Verdict]:
         """Second order: says of each reverse variant whether u'Hw = w'Hu."""
-        point, outputs = self.base_point, next(iter(self.base_point.outputs.values()))
+        point = self.base_point
         if len(point.cotangents) == 1:
+            outputs = next(iter(point.outputs.values()))
             point.cotangents.append(self._cotangents(outputs, point.sizes, 0))
-        us, ws = point.cotangents[:2]
-        eps = max(self.oracle.eps(i) for i in range(len(self.problem.leaves)))
-        rtol = RTOL[eps] if self.options.rtol is None else self.options.rtol
-        floor = allowance(eps) * sum(amplitude(v, outputs, point.sizes) for v in (us, ws))
         verdicts: dict[VariantName, Verdict] = {}
         for name, variant in self.variants.items():
-            if name == "forward":
-                continue
-            try:
-                hu, hw = (self._base_pass(variant, number) for number in (0, 1))
-                uhw, whu, scale = products(self.problem, us, ws, hu, hw)
-                found = Symmetry(uhw, whu, scale, rtol, floor)
-                answer = decide_symmetry(found)
-                if isinstance(answer, Need):
-                    shaken = self.oracle.shaken_pass(point, variant)
-                    moved = products(self.problem, us, ws, shaken, hw)[1]
-                    answer = decide_symmetry(replace(found, noise=abs(moved - whu)))
-            except (BackwardError, VariantError):
-                continue  # already reported, for every leaf
-            if isinstance(answer, Verdict):
-                verdicts[name] = answer
+            if name != "forward":
+                # What these raise is already reported, for every leaf.
+                with suppress(BackwardError, VariantError):
+                    hu, hw = (self._base_pass(variant, number) for number in (0, 1))
+                    verdicts[name] = self.measurer.symmetry(point, variant, hu, hw)
         return verdicts
 
     def _base_pass(self, variant: Variant, number: int) -> Backward:
@@ -138,17 +104,12 @@ class Run:
         point.sizes = self.oracle.sizes(point, first, outputs)
         for number in range(self.options.n_directions):
             point.cotangents.append(self._cotangents(outputs, point.sizes, number))
-            point.directions.append(
-                [
-                    direction(self._rng, x, leaf.dtype.as_numpy_dtype)
-                    for x, leaf in zip(values, self.problem.leaves, strict=True)
-                ]
-            )
+            pairs = zip(values, self.problem.leaves, strict=True)
+            u = [direction(self._rng, x, leaf.dtype.as_numpy_dtype) for x, leaf in pairs]
+            point.directions.append(u)
         return point
 
-    def _cotangents(
-        self, outputs: Sequence[Array], sizes: Sequence[float], number: int
-    ) -> list[Array]:
+    def _cotangents(self, outputs: Arrays, sizes: Sequence[float], number: int) -> list[Array]:
         # A gradient is linear in its cotangent, unless it clips it; so one is larger.
         wide = self.oracle.coarsest_eps <= EPS["float32"]
         factor = _LARGER if number == 1 and wide else 1.0
@@ -170,7 +131,7 @@ class Run:
                 for leaf in leaves:
                     findings.append(self._finding(leaf, name, compared))
                     self._done += 1
-                    self.progress(min(self._done, total), total)
+                    PROGRESS.get()(min(self._done, total), total)
         return findings
 
     def _compared(self, point: Point, number: int, variant: Variant) -> Comparison | Verdict:
@@ -195,27 +156,23 @@ class Run:
         if isinstance(compared, Verdict):
             return Finding(leaf, name, compared)
         try:
-            verdict, where = self.measurer.judge(compared, leaf)
+            return Finding(leaf, name, *self.measurer.judge(compared, leaf))
         except BudgetExhausted:
             cause = f"max_evaluations={self.options.max_evaluations} was reached"
             return Finding(leaf, name, obstructed("budget", cause))
         except VariantError as error:
             cause = f"cannot run in variant {name}: {error}"
             return Finding(leaf, name, obstructed("variant", cause))
-        return Finding(leaf, name, verdict, where)
 
     def _next_to_kinks(self, findings: list[Finding]) -> list[Finding]:
         """Replaces findings at kinks by what is found at points next to them."""
         base = self.base_point.values
         for _ in range(_NEARBY_POINTS):
-            kinky = {
-                (f.variant, f.leaf)
-                for f in findings
-                if f.verdict.status in (Status.KINK, Status.JUMP)
-            }
+            kinks = {(f.variant, f.leaf): f.verdict.kink for f in findings if f.verdict.kink}
+            unclear = [f for f in findings if f.verdict.status in (Status.KINK, Status.JUMP)]
+            kinky = {(f.variant, f.leaf) for f in unclear}
             if not kinky:
                 break
-            kinks = {(f.variant, f.leaf): f.verdict.kink for f in findings if f.verdict.kink}
             point = self._point([self._jittered(i, x) for i, x in enumerate(base)])
             again = [
                 replace(f, verdict=nearby(f.verdict, kinks[f.variant, f.leaf]))
@@ -229,24 +186,3 @@ class Run:
         moved = x + size * signs(self._rng, x.shape, np.iscomplexobj(x))
         moved = np.where(np.isfinite(moved), moved, x)
         return self.problem.leaves[leaf].narrow(moved).astype(x.dtype)
-
-
-def products(
-    problem: Problem, u: Sequence[Array], w: Sequence[Array], hu: Backward, hw: Backward
-) -> tuple[float, float, float]:
-    """Returns u'Hw, w'Hu and ||.||, the scale that their difference is relative to.
-
-    H is the second derivative of <v, f>; u and w are cotangents of the gradients, and hu and hw the
-    backward passes for them. H is symmetric, whatever f is.
-    """
-    uhw = whu = square = 0.0
-    for k, leaf in enumerate(problem.output_leaves):
-        for a, b, sign in ((u[k], hw.gradients[leaf], 1), (w[k], hu.gradients[leaf], -1)):
-            if b is None:
-                continue
-            square += float(np.linalg.norm(np.ravel(a * b))) ** 2
-            if sign == 1:
-                uhw += inner(a, b)
-            else:
-                whu += inner(a, b)
-    return uhw, whu, float(np.sqrt(square))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
 
 import keras
@@ -34,20 +33,13 @@ class StateGuard:
         self._policy, self._floatx = keras.config.dtype_policy(), keras.config.floatx()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.restore_variables()
         private.restore_seed_state(self._seeds)
         random.setstate(self._python)
         np.random.set_state(self._numpy)
-        if keras.config.floatx() != self._floatx:
-            keras.config.set_floatx(self._floatx)
-        if keras.config.dtype_policy() != self._policy:
-            keras.config.set_dtype_policy(self._policy)
+        keras.config.set_floatx(self._floatx)
+        keras.config.set_dtype_policy(self._policy)
 
     def watch(self, variables: Iterable[tf.Variable]) -> None:
         """Snapshots variables that are not yet snapshotted."""

@@ -232,18 +232,16 @@ def lost(e: Evidence) -> Answer:
 
 def out_of_domain(e: Evidence) -> Answer:
     """There is no numeric derivative."""
-    if e.estimate.finite:
-        return None
     cause = "every finite-difference step leaves the function's domain"
-    return Verdict(Status.INCONCLUSIVE, cause, e.analytic, e.scale)
+    nothing = Verdict(Status.INCONCLUSIVE, cause, e.analytic, e.scale)
+    return None if e.estimate.finite else nothing
 
 
 def at_kink(e: Evidence) -> Answer:
     """Left and right derivatives differ, so there is none to compare with."""
-    if not e.estimate.kink or e.ignore_kinks:
-        return None
     status = Status.JUMP if e.estimate.kink == "jump" else Status.KINK
-    return replace(_verdict(e, status), tolerance=e.rtol * e.scale)
+    found = replace(_verdict(e, status), tolerance=e.rtol * e.scale)
+    return found if e.estimate.kink and not e.ignore_kinks else None
 
 
 def rounded(e: Evidence) -> Answer:
@@ -267,10 +265,8 @@ def rounded(e: Evidence) -> Answer:
 
 def drawn_otherwise(e: Evidence) -> Answer:
     """A difference means nothing where the two sides saw other random numbers."""
-    if not (e.refuted and e.other_draws):
-        return None
     cause = "XLA draws other random numbers, so there is no float64 reference"
-    return _verdict(e, Status.INCONCLUSIVE, cause)
+    return _verdict(e, Status.INCONCLUSIVE, cause) if e.refuted and e.other_draws else None
 
 
 def missing(e: Evidence) -> Answer:
@@ -303,9 +299,9 @@ def wrong(e: Evidence) -> Answer:
 
 def inaccurate(e: Evidence) -> Answer:
     """The numeric derivative is too bad to hold anything against it."""
-    if not (e.error > e.tolerance or e.undecided(e.estimate.error, e.size)):
-        return None
-    return _verdict(e, Status.INCONCLUSIVE, "the numeric derivative is too inaccurate to tell")
+    vague = e.error > e.tolerance or e.undecided(e.estimate.error, e.size)
+    cause = "the numeric derivative is too inaccurate to tell"
+    return _verdict(e, Status.INCONCLUSIVE, cause) if vague else None
 
 
 def zero(e: Evidence) -> Answer:
@@ -328,12 +324,9 @@ def unsharp(e: Evidence) -> Answer:
 def hidden(e: Evidence) -> Answer:
     """The allowance for rounding is as large as the gradient, and nothing sharper is to be had."""
     size = max(e.scale, abs(e.seen.value))
-    if not e.lenient or e.exact is not None or not e.tolerance > size / 2:
-        return None
-    if not size > 0.01 * e.amplitude:
-        return None
+    large = e.tolerance > size / 2 and size > 0.01 * e.amplitude
     cause = "rounding errors in the function's own dtype hide the gradient"
-    return _verdict(e, Status.INCONCLUSIVE, cause)
+    return _verdict(e, Status.INCONCLUSIVE, cause) if e.lenient and not e.exact and large else None
 
 
 def wrong_exactly(e: Evidence) -> Answer:
@@ -384,25 +377,16 @@ def nearby(verdict: Verdict, kink: Kink) -> Verdict:
     return replace(verdict, kink=kink)
 
 
-@dataclass(frozen=True, slots=True)
-class Symmetry:
-    """Evidence about a second derivative H: u'Hw and w'Hu, equal whatever the function."""
+def decide_symmetry(e: Evidence) -> Verdict | Need:
+    """Returns PASS or FAIL, or Need.NOISE if only rounding could excuse the difference.
 
-    uhw: float
-    whu: float
-    scale: float  # the size of the terms of both, which `rtol` is relative to
-    rtol: float
-    floor: float  # what rounding may do at least
-    noise: float | None = None  # by how much an ulp of every input moves w'Hu, once measured
-
-
-def decide_symmetry(found: Symmetry) -> Verdict | Need:
-    """Returns PASS or FAIL, or Need.NOISE if only rounding could excuse the difference."""
-    tolerance = 10 * found.rtol * found.scale + found.floor + _NOISE * (found.noise or 0.0)
-    error = abs(found.uhw - found.whu)
-    if error > tolerance and found.noise is None:
+    Args:
+        e: holds u'Hw and w'Hu, H being a second derivative, in the places of the analytic and the
+            numeric derivative. They are equal whatever the function.
+    """
+    e = replace(e, rtol=10 * e.rtol)
+    if e.error > e.tolerance and Need.NOISE not in e.known:
         return Need.NOISE
-    status = Status.PASS if error <= tolerance else Status.FAIL
     cause = "u'Hw and w'Hu differ: the gradient is not the gradient of anything"
-    estimate = replace(UNMEASURED, value=found.whu)
-    return Verdict(status, cause, found.uhw, found.scale, estimate, tolerance)
+    found = _verdict(e, Status.PASS if e.error <= e.tolerance else Status.FAIL, cause)
+    return replace(found, estimate=replace(UNMEASURED, value=e.estimate.value))
