@@ -63,7 +63,7 @@ def _sections(results: Results) -> Iterator[str]:
     try:
         yield from _charts(results)
     except ImportError as error:
-        yield f"<p class='soft'>{html.escape(str(error))}</p>"
+        yield f"<p class='soft'>No chart: {html.escape(str(error))}</p>"
     if len(results.comparisons) > 1:
         header, (*body, mean) = suite_table(results)
         last = element("tr", *(element("td", cell) for cell in mean), class_="mean")

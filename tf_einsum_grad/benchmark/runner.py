@@ -69,8 +69,6 @@ def compare(
 ) -> Report:
     """Measures one einsum: ours and TensorFlow's own, on the same normally distributed inputs.
 
-    Results and gradients are compared before anything is timed.
-
     Args:
         equation: as `tf.einsum` takes it.
         *shapes: one for each operand.
@@ -92,7 +90,7 @@ def compare(
     Raises:
         EinsumError: the equation cannot be read, or the shapes do not fit.
         ValueError: a dtype, mode or pass that there is not, or a peer that is not installed.
-        ResultMismatch: ours differs from TensorFlow's by more than rounding can.
+        ResultMismatch: ours differs from TensorFlow's by more than rounding can; nothing was timed.
 
     Example:
         >>> report = compare("ij,jk->ik", (64, 64), (64, 64), modes=("graph",), quick=True)
