@@ -29,7 +29,7 @@ _ops: Any = tf.raw_ops  # generated, and without types
 
 
 def assemble(lowering: Lowering, sizes: Sizes) -> Kernel:
-    """A function of one or two tensors that follows a recipe.
+    """A function of one or two tensors that follows a lowering.
 
     Args:
         lowering: what `lowering.lower` gave.
