@@ -6,7 +6,7 @@ and, by subtraction, that of the other half: bisection needs log2(n) numeric der
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import BackwardError, VariantError
 from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
-from tf_einsum_grad.gradcheck.numeric import Array, Derivative, inner
+from tf_einsum_grad.gradcheck.numeric import Along, Array, Derivative, inner
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, VariantName, static_shape
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS
 from tf_einsum_grad.gradcheck.report import LeafReport
@@ -208,21 +208,16 @@ def _first_uses(problem: Problem) -> dict[int, int]:
             leaf_of[captured[leaf.source.handle.ref()].name] = i
     uses: dict[int, int] = {}
     for position, op in enumerate(graph.get_operations()):
-        for leaf_used in [leaf_of[tensor.name] for tensor in op.inputs if tensor.name in leaf_of]:
+        for used in [leaf_of[tensor.name] for tensor in op.inputs if tensor.name in leaf_of]:
             if op.type in ("ReadVariableOp", "Cast", "Identity"):  # early, but not yet a use
-                leaf_of[op.outputs[0].name] = leaf_used
+                leaf_of[op.outputs[0].name] = used
             else:
-                uses.setdefault(leaf_used, position)
+                uses.setdefault(used, position)
     return uses
 
 
 def bisect(
-    u: Array,
-    analytic: Callable[[Array], float],
-    numeric: Callable[[Array], float],
-    *,
-    tolerance: float,
-    count: int = 3,
+    u: Array, analytic: Along, numeric: Along, *, tolerance: float, count: int = 3
 ) -> list[Element]:
     """Returns up to `count` elements with the largest errors, found greedily.
 
@@ -253,7 +248,7 @@ def bisect(
     return sorted(found, key=lambda e: -e.error)
 
 
-def _descend(u: Array, total: float, error: Callable[[Array], float]) -> Array:
+def _descend(u: Array, total: float, error: Along) -> Array:
     """Returns the flat position, alone in an array, of an element that has much of the error."""
     where = np.flatnonzero(u) if np.any(u) else np.arange(1)
     while where.size > 1:

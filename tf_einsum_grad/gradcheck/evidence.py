@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
-from tf_einsum_grad.gradcheck.numeric import (
-    Array,
-    Arrays,
-    Derivative,
-    Estimate,
-    inner,
-    representable,
-    rms,
-)
+from tf_einsum_grad.gradcheck.numeric import Along, Array, Arrays, Derivative, Estimate, inner, rms
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
 from tf_einsum_grad.gradcheck.references import Reference
@@ -181,8 +173,7 @@ class Measurer:
         size = np.where(np.isfinite(x) & (x != 0), np.abs(x), 0)
         if rms(x) > 0:
             relative = np.where(size > 0, u * size / rms(x), u)
-            dtype = self.problem.leaves[leaf].dtype.as_numpy_dtype
-            point.directions[at.number][leaf] = representable(relative, dtype)
+            point.directions[at.number][leaf] = self.problem.leaves[leaf].rounded(relative)
             for key in [k for k in point.derivatives if k[1:] == (at.number, leaf)]:
                 del point.derivatives[key]
 
@@ -235,11 +226,7 @@ class Measurer:
 
 
 def along_symmetric(
-    x: Array,
-    u: Array,
-    analytic: Callable[[Array], float],
-    numeric: Callable[[Array], float],
-    tolerance: float,
+    x: Array, u: Array, analytic: Along, numeric: Along, tolerance: float
 ) -> tuple[float, float] | None:
     """Returns both derivatives along u + u', or None where symmetry has nothing to say.
 

@@ -20,6 +20,7 @@ from tf_einsum_grad.gradcheck.promote import differentiable
 VariableChoice = str | tf.Variable | Iterable[str | tf.Variable] | None
 InputChoice = int | str | Iterable[int | str] | None
 Loss = Callable[[Any], Any] | tuple[Any, Any] | None
+Named = tuple[str, str, Any]  # a top-level name, a full name, a value
 
 
 def build_problem(
@@ -130,10 +131,8 @@ def _argument_names(fn: Any, args: Sequence[Any]) -> list[str]:
     return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(len(args))]
 
 
-def _named(
-    names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Iterator[tuple[str, str, Any]]:
-    """Yields (top-level name, full name, value) in the order of tf.nest.flatten((args, kwargs))."""
+def _named(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Named]:
+    """Yields all values with their names, in the order of tf.nest.flatten((args, kwargs))."""
     for name, arg in [*zip(names, args, strict=True), *sorted(kwargs.items())]:
         for path, value in _paths(name, arg):
             yield name, path, value
@@ -181,10 +180,7 @@ def _loss(loss: Loss) -> Callable[[Any], Any] | None:
 
 
 def _choose_inputs(
-    problem: Problem,
-    named: Sequence[tuple[str, str, Any]],
-    tensors: Sequence[tf.Tensor | None],
-    wrt: InputChoice,
+    problem: Problem, named: Sequence[Named], tensors: Sequence[tf.Tensor | None], wrt: InputChoice
 ) -> None:
     wanted = None if wrt is None else [wrt] if isinstance(wrt, (str, int)) else list(wrt)
     roots = list(dict.fromkeys(root for root, _, _ in named))

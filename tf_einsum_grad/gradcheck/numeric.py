@@ -26,6 +26,7 @@ from numpy.typing import DTypeLike
 
 Array = np.ndarray[Any, Any]
 Arrays = Sequence[Array]
+Along = Callable[[Array], float]  # a derivative, of the direction that it is taken along
 Kink = Literal["", "kink", "jump"]
 # Machine precision by dtype, and the relative tolerance that goes with it.
 EPS = {

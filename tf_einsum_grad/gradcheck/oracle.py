@@ -122,11 +122,10 @@ class Oracle:
     def shaken(self, point: Point, number: int) -> list[Array]:
         """Returns every leaf moved by about an ulp of the narrowest dtype."""
         rng = np.random.default_rng([self.options.seed, number])
-        values = []
-        for i, (x, leaf) in enumerate(zip(point.values, self.problem.leaves, strict=True)):
-            moved = x * (1 + self.eps(i) * np.sign(signs(rng, x.shape, False)))
-            values.append(np.asarray(leaf.narrow(moved)).astype(x.dtype))
-        return values
+        return [
+            leaf.rounded(x * (1 + self.eps(i) * np.sign(signs(rng, x.shape, False))))
+            for i, (x, leaf) in enumerate(zip(point.values, self.problem.leaves, strict=True))
+        ]
 
     def shaken_pass(self, point: Point, variant: Variant, number: int = 0) -> Backward:
         """Runs the backward pass with every leaf moved by about an ulp."""

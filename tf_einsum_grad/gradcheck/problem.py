@@ -96,6 +96,10 @@ class Leaf:
         """Rounds a wide value to this leaf's own dtype."""
         return np.asarray(value).astype(self.dtype.as_numpy_dtype)
 
+    def rounded(self, value: Array) -> Array:
+        """Returns the nearest value that this leaf's dtype holds, wide."""
+        return wide(self.narrow(value))
+
 
 @dataclass
 class Problem:

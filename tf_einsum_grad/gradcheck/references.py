@@ -243,15 +243,13 @@ class Clone(_Wide):
 
 def _widened(config: Any) -> Any:
     """Replaces every floating dtype or policy in a Keras config, at any depth."""
-    if isinstance(config, str):
-        return "float64" if config in _FLOATS else config
-    if isinstance(config, dict):
-        return {key: _widened(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(_widened(value) for value in config)
-    if isinstance(config, keras.DTypePolicy) and config.name in _FLOATS:
-        return keras.DTypePolicy("float64")
-    return config
+
+    def widen(value: Any) -> Any:
+        if isinstance(value, keras.DTypePolicy) and value.name in _FLOATS:
+            return keras.DTypePolicy("float64")
+        return "float64" if isinstance(value, str) and value in _FLOATS else value
+
+    return keras.tree.map_structure(widen, config)
 
 
 class Native(Reference):

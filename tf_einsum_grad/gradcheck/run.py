@@ -184,5 +184,4 @@ class Run:
     def _jittered(self, leaf: int, x: Array) -> Array:
         size = _JITTER * (rms(x) or 1.0)
         moved = x + size * signs(self._rng, x.shape, np.iscomplexobj(x))
-        moved = np.where(np.isfinite(moved), moved, x)
-        return self.problem.leaves[leaf].narrow(moved).astype(x.dtype)
+        return self.problem.leaves[leaf].rounded(np.where(np.isfinite(moved), moved, x))
