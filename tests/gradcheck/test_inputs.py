@@ -33,6 +33,7 @@ def test_integer_inputs_are_skipped_not_refused():
     ("fn", "inputs"),
     [
         (lambda v: tf.cast(v, tf.int32), (x(3),)),
+        (lambda v: int(v.numpy()[0]), (x(3),)),  # cannot be traced
         (lambda v: v + 1, (tf.constant([1, 2]),)),
         (lambda: 1.0, ()),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -145,22 +146,19 @@ class _Check:
     def all_orders(self) -> None:
         """Checks first order, then second order unless the first already failed."""
         first = self._one_order(self.problem, 1)
-        if self.options.order == 2:
-            if not worst(leaf.status for leaf in self.leaves).passed:
-                self.warnings.append("second order was not checked, since first order did not pass")
-                return
+        if self.options.order == 2 and worst(leaf.status for leaf in self.leaves).passed:
             self._one_order(gradient_problem(self.problem, first.base_point.cotangents[0]), 2)
+        elif self.options.order == 2:
+            self.warnings.append("second order was not checked, since first order did not pass")
 
     def _one_order(self, problem: Problem, order: int) -> Run:
         run = Run(problem, self.options, self.guard, order)
         self.runs.append(run)
         oracle = run.oracle
-        try:
+        with closing(oracle):
             findings = run.findings()
             reports = diagnose(run, findings)
             symmetry = run.symmetry() if order == 2 else {}
-        finally:
-            oracle.close()
         if order == 1 or oracle.used != {"promote"}:
             self.reference = "+".join(sorted(oracle.used)) or self.options.reference
         self.warnings += oracle.warnings
@@ -184,10 +182,9 @@ class _Check:
         merged: dict[str, LeafReport] = {}
         own = {leaf.name for leaf in self.problem.leaves}
         for leaf in self.leaves:
-            if leaf.name not in own and leaf.status.passed:
-                continue
             kept = merged.get(leaf.name)
-            if kept is None or worst([leaf.status, kept.status]) != kept.status:
+            shown = leaf.name in own or not leaf.status.passed
+            if shown and (kept is None or worst([leaf.status, kept.status]) != kept.status):
                 merged[leaf.name] = leaf
         skipped = [
             LeafReport(leaf.name, leaf.shape, leaf.dtype.name, Status.SKIPPED)

@@ -78,12 +78,14 @@ class Oracle:
         """Returns the outputs at a new point, from the best reference that works at all.
 
         Raises:
-            ValueError: the reference that was asked for does not.
+            ValueError: the reference that was asked for does not, or nothing can be differentiated.
         """
         if not self.problem.output_dtypes:  # it could not be traced
             self._extra += 1
             outputs = variant.forward(variant.prepare(point.values))
             self.problem.output_dtypes = [y.dtype for y in outputs]
+            if not outputs:
+                raise ValueError("nothing to differentiate: no floating or complex output")
         reference = next(self._working(variant), None)
         if reference is None:
             choice = self.options.reference
