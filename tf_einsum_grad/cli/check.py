@@ -230,7 +230,8 @@ def _inputs(model: keras.Model, path: Path | None, seed: int) -> Any:
         arrays = _read(path, specs)
     else:
         arrays = [_random(np.random.default_rng([seed, i]), s) for i, s in enumerate(specs)]
-    structure = getattr(model, "_inputs_struct", specs if len(specs) > 1 else specs[0])
+    # A sequential model has one, and the attribute only once it was called.
+    structure = getattr(model, "input", specs[0])
     return keras.tree.pack_sequence_as(structure, arrays)
 
 
