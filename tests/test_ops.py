@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.corpus import CORPUS, Case, case, cases
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA
-from tests.test_ops_corpus import all_orders, check
+from tests.test_ops_corpus import all_orders, check, first_order
 from tf_einsum_grad import einsum
 from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 
@@ -50,8 +50,9 @@ def test_random_equations(case):
 @settings(max_examples=3, phases=[Phase.generate])  # to shrink would be to compile a hundred times
 def test_random_equations_in_graphs(mode, drawn):
     def body(case, *arguments):
-        # TensorFlow's forward mode fails in a graph that gathers from nothing.
-        return all_orders(case, *arguments)
+        # Where a size is not known to be 0, TensorFlow's forward mode fails to gather from nothing.
+        nothing = mode in (UNKNOWN_DIMS, UNKNOWN_RANK) and any(0 in shape for shape in case.shapes)
+        return (first_order if nothing else all_orders)(case, *arguments)
 
     check(drawn, mode, body)
 

@@ -162,7 +162,7 @@ def test_four_operands_have_eighteen_paths():
 
 
 @pytest.mark.parametrize("optimize", ["auto", "greedy"])
-def test_a_thousand_operands_are_planned_in_under_a_second(optimize):
+def test_a_thousand_operands_are_planned_in_seconds(optimize):
     n = 1000
     letters = [chr(0x4E00 + i) for i in range(n + 1)]
     equation = (
@@ -173,7 +173,9 @@ def test_a_thousand_operands_are_planned_in_under_a_second(optimize):
     start = time.process_time()
     path = find_path(parsed, sizes, optimize)
     make_plan(parsed, tuple(sizes.items()), "float32", optimize)
-    assert time.process_time() - start < 1
+    assert (
+        time.process_time() - start < 10
+    )  # 0.3 s on an idle machine; a quadratic rule takes minutes
     assert len(path) == n - 1
 
 
