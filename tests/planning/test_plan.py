@@ -124,5 +124,20 @@ def test_an_intermediate_takes_the_order_of_what_comes_next():
     assert equations(made) == ["ba,ab->ab", "ab,ab->"]
 
 
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        # The result of the first two is priced with `cd`, which its own step still holds.
+        ([(0, 1, 2), (0, 1)], ["ab,bc->ac", "ac,cd->ad", "de,ad->ae"]),
+        ([(1, 2, 3), (1, 0)], ["bc,cd->bd", "bd,de->be", "be,ab->ae"]),
+        ([(2, 0, 1), (1, 0)], ["cd,ab->cdab", "cdab,bc->ad", "ad,de->ae"]),
+        ([(0, 1, 2, 3)], ["ab,bc->ac", "ac,cd->ad", "ad,de->ae"]),
+    ],
+)
+def test_steps_of_a_path_that_takes_several_at_once(path, steps):
+    made = plan("ab,bc,cd,de->ae", *[(8, 8)] * 4, optimize=path)
+    assert equations(made) == steps
+
+
 def test_left_to_right_without_an_optimizer():
     assert find_path(Equation(("a",) * 4, ""), {"a": 2}, False) == ((0, 1), (0, 2), (0, 1))

@@ -181,11 +181,12 @@ class _Planner:
         for p in sorted(positions, reverse=True):
             del self.terms[p]
         number, lhs = chosen[0]
-        for other, rhs in chosen[1:]:
+        for k, (other, rhs) in enumerate(chosen[1:], 2):
             for label in set(lhs) & set(rhs):
                 self.uses[label] -= 1
             kept = [x for x in dict.fromkeys(lhs + rhs) if self.uses[x] > 1]
-            output = self._order(lhs, rhs, kept)
+            rest = [term for _, term in chosen[k:] + self.terms]
+            output = self._order(lhs, rhs, kept, rest)
             number = self._step((number, other), Equation((lhs, rhs), output))
             lhs = output
         self.terms.append((number, lhs))
@@ -201,14 +202,14 @@ class _Planner:
         self.next_number += 1
         return self.next_number - 1
 
-    def _order(self, lhs: str, rhs: str, kept: list[str]) -> str:
+    def _order(self, lhs: str, rhs: str, kept: list[str], rest: list[str]) -> str:
         """The order of a result's labels: the output's at the end, else whichever costs least.
 
         Costs are those of the step, of its two gradients, and of the step that takes the result
-        next where that is plain: the first remaining term that shares a label.
+        next where that is plain: `rest`, what is still to be contracted, is one term.
         """
         final = "".join(x for x in dict.fromkeys(self.equation.output) if x in kept)
-        if not self.terms and len(final) == len(kept):
+        if not rest and len(final) == len(kept):
             return final
         roles = DotRoles.of(lhs, rhs, kept)
         candidates = [
@@ -216,15 +217,15 @@ class _Planner:
             "".join(roles.batch + roles.rhs_free + roles.lhs_free),
         ]
         # In the order of the output, of an operand, or of what the result is contracted with next.
-        following = [term for _, term in self.terms] if len(self.terms) == 1 else []
+        following = rest if len(rest) == 1 else []
         for first in (final, lhs, rhs, *following):
             candidates.append("".join(x for x in dict.fromkeys([*first, *kept]) if x in kept))
-        return min(dict.fromkeys(candidates), key=lambda output: self._cost(lhs, rhs, output))
 
-    def _cost(self, lhs: str, rhs: str, output: str) -> float:
-        cost = cost_both_ways(self.contraction(Equation((lhs, rhs), output)))
-        if len(self.terms) == 1:
-            ((_, other),) = self.terms
-            kept = "".join(x for x in dict.fromkeys(self.equation.output) if x in output + other)
-            cost += cost_both_ways(self.contraction(Equation((output, other), kept)))
-        return cost
+        def cost(output: str) -> float:
+            steps = [Equation((lhs, rhs), output)]
+            for other in following:
+                last = [x for x in dict.fromkeys(self.equation.output) if x in output + other]
+                steps.append(Equation((output, other), "".join(last)))
+            return sum(cost_both_ways(self.contraction(step)) for step in steps)
+
+        return min(dict.fromkeys(candidates), key=cost)
