@@ -160,6 +160,8 @@ PATHS = [
     ((*THREE, {"optimize": ("greedy", 10, 20)}), "(name, memory limit)"),
     ((*THREE, {"optimize": ("nonsense", 10)}), "got 'nonsense'"),
     ((*THREE, {"optimize": ("greedy", "much")}), "(name, memory limit)"),
+    ((*THREE, {"optimize": ("greedy", [10])}), "(name, memory limit)"),
+    ((*THREE, {"optimize": ("greedy", 0)}), "(name, memory limit)"),
     ((*THREE, {"optimize": lambda *_: [(0, 7)]}), "positions below 3, got (0, 7)"),
     ((*THREE, {"optimize": lambda *_: None}), "a list of tuples of operand positions, got None"),
 ]
@@ -218,6 +220,22 @@ def test_autograph_keeps_the_kind():
 def test_what_an_optimizer_raises_comes_through():
     with pytest.raises(RuntimeError, match="own error"):
         einsum("ij,jk,kl->il", ones(2, 3), ones(3, 4), ones(4, 5), optimize=raising)
+
+
+@pytest.mark.parametrize("option", ["sizes", "size_hints"])
+@pytest.mark.parametrize("one", [True, 1.0])
+def test_what_equals_an_integer_is_an_error_after_it_too(option, one):
+    x = ones(2)
+    assert einsum("i->ij", x, **{"sizes": {"j": 1}, option: {"j": 1}}).shape == (2, 1)
+    with pytest.raises(SizeError, match=f"an integer from . on for label 'j', got {one}"):
+        einsum("i->ij", x, **{"sizes": {"j": 1}, option: {"j": one}})
+
+
+@pytest.mark.parametrize("one", [True, 1.0])
+def test_what_equals_an_integer_is_an_error_in_an_ellipsis_too(one):
+    assert einsum("i->...i", ones(2), sizes={"...": (1, 3)}).shape == (1, 3, 2)
+    with pytest.raises(SizeError, match=f"integer from 0 on for label 'a', got {one}"):
+        einsum("i->...i", ones(2), sizes={"...": (one, 3)})
 
 
 @pytest.mark.parametrize(

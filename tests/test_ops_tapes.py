@@ -179,15 +179,17 @@ def test_gradient_through_a_function_from_outside(compiled):
     assert_equal(second.gradient(g[0], operands[1:]), [second_b, second_c])
 
 
-def test_second_order_of_a_branch():
-    # The operands are tensors of the graph around the branch, and of the forward pass.
+@pytest.mark.parametrize("n", [3, None])
+@pytest.mark.parametrize(("equation", "times"), [("ij,jk->ik", 3), ("ij,kl->il", 9)])
+def test_second_order_of_a_branch(equation, times, n):
+    # The operands, and sizes that are unknown, are tensors of the graph around the branch, and of the forward pass.
     rng = np.random.default_rng(0)
     a, b = tf.constant(draw((3, 3), rng)), tf.constant(draw((3, 3), rng))
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec([n, n], a.dtype)] * 2)
     def function(a, b):
         return tf.cond(
-            tf.size(a) > 0, lambda: einsum("ij,jk->ik", a, b), lambda: einsum("ij,kj->ik", a, b)
+            tf.size(a) > 0, lambda: einsum(equation, a, b), lambda: einsum("ij,kj->ik", a, b)
         )
 
     with tf.GradientTape() as outer:
@@ -195,8 +197,8 @@ def test_second_order_of_a_branch():
         with tf.GradientTape() as inner:
             inner.watch([a, b])
             y = function(a, b)
-        g = inner.gradient(y, a)  # every row of it the row sums of b
-    assert_equal(outer.gradient(g, b), 3 * np.ones((3, 3)))
+        g = inner.gradient(y, a)  # every row of it the row sums of b, or all of it the sum
+    assert_equal(outer.gradient(g, b), times * np.ones((3, 3)))
 
 
 def test_relaxed_shapes():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from tf_einsum_grad import EquationError, SizeError
@@ -80,6 +81,7 @@ def test_given_sizes():
     assert str(bind("i->i", (1,), i=5).equation) == "->i"
     expanded = bind_call("i->...i", [(2,)], {"...": (3, 4)})
     assert dict(expanded.sizes) == {"i": 2, "a": 3, "b": 4}
+    assert type(dict(bind("i->ij", (2,), j=np.int64(5)).sizes)["j"]) is int
 
 
 def test_shapes_are_shown_as_python_writes_them():

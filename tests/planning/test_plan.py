@@ -1,9 +1,11 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 
 from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.instructions import Permute
@@ -116,6 +118,22 @@ def test_hints_weigh_like_sizes():
         assert equations(hinted) == equations(known)
         kernels = [[lower(step.contraction).kernel for step in p.steps] for p in (hinted, known)]
         assert kernels[0] == kernels[1], (text, sizes)
+
+
+def test_hints_are_any_integers():
+    shapes = (None, 2), (2, None)
+    hinted = plan("ij,jk->ik", *shapes, hints=(("i", np.int64(7)),))
+    assert hinted == plan("ij,jk->ik", *shapes, hints=(("i", 7),))
+    assert type(dict(hinted.likely_sizes)["i"]) is int
+
+
+@pytest.mark.parametrize(
+    ("hint", "message"),
+    [(("i", 0), "integer from 1 on for label 'i', got 0"), (("x", 1), "own labels, got 'x'")],
+)
+def test_hints_that_are_none(hint, message):
+    with pytest.raises(SizeError, match=message):
+        plan("ij,jk->ik", (2, 3), (3, 4), hints=(hint,))
 
 
 def test_an_intermediate_takes_the_order_of_what_comes_next():

@@ -8,6 +8,7 @@ shapes (1, 3) and (2, 3) becomes `j,ij->ij`, and its gradient sums over `i` by i
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +120,8 @@ def bind_sizes(
     Raises:
         SizeError: a label has two sizes, or none.
     """
-    given = dict(sizes or {})
     name = _describe(equation, original)
-    _check_given(name, equation, given)
+    given = _read_given(name, equation, sizes or {})
     drops: list[set[int]] = [set() for _ in shapes]
     bound: dict[str, Size] = {}
     checks = []
@@ -185,7 +185,8 @@ def _describe(equation: Equation, original: str) -> str:
     return repr(str(equation))
 
 
-def _check_given(name: str, equation: Equation, given: Mapping[str, Size]) -> None:
+def _read_given(name: str, equation: Equation, given: Mapping[str, Size]) -> dict[str, Size]:
+    """Sizes as Python's integers, whatever integers were given."""
     known_labels = equation.labels
     for label, size in given.items():
         if label not in known_labels:
@@ -197,6 +198,7 @@ def _check_given(name: str, equation: Equation, given: Mapping[str, Size]) -> No
                 f"einsum {name} requires a size that is an integer from 0 on for label {label!r}, "
                 f"got {size!r}"
             )
+    return {label: None if n is None else operator.index(n) for label, n in given.items()}
 
 
 def _size_within(name: str, label: str, k: int, shape: Shape, places: Sequence[Occurrence]) -> Size:

@@ -67,7 +67,8 @@ def run_call(
         hints, _ = _read_sizes(text, "size_hints", size_hints)
         call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
         key = hashable_optimize(optimize)
-        prepared = _prepare(*call, optimize) if key is None else _prepare_cached(*call, key)
+        cached = key is not None and all(_is_key(size) for _, size in given + hints)
+        prepared = _prepare_cached(*call, key) if cached else _prepare(*call, optimize)
         result = _run(text, prepared, tensors, given_tensors)
         if ellipsis_dims is None:
             return result
@@ -109,6 +110,13 @@ def _read_sizes(
             f"einsum {text!r} requires {name} to be integers, got {dict(sizes)!r}"
         ) from error
     return tuple(items.items()), tensors
+
+
+def _is_key(size: object) -> bool:
+    """Whether what equals this size means the same: `True` and `1.0` equal 1, and are errors."""
+    if isinstance(size, tuple):
+        return all(map(_is_key, size))
+    return size is None or type(size) is int
 
 
 @dataclass(frozen=True, slots=True)

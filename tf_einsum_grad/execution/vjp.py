@@ -25,8 +25,8 @@ class Rule:
     def __init__(self, contraction: Contraction, sizes: kernels.Sizes) -> None:
         lowering = lower(contraction)
         self.contraction = contraction
-        self.sizes = sizes
-        self.run = kernels.assemble(lowering, sizes)
+        self.sizes = {label: _bring_here(size) for label, size in sizes.items()}
+        self.run = kernels.assemble(lowering, self.sizes)
         self.is_identity = lowering.is_identity
         self.differentiable = is_differentiable(contraction.dtype)
         self.transposes: dict[int, Rule] = {}
@@ -103,6 +103,14 @@ def _record_eagerly(
         result = rule.run(*operands)
     private.record(result, operands, lambda cotangent: vjp(cotangent, needed))
     return result
+
+
+def _bring_here(size: kernels.Dim) -> kernels.Dim:
+    """A size as a tensor of the graph being traced: `contract` says what for."""
+    if isinstance(size, int) or size.graph is tf.compat.v1.get_default_graph():
+        return size
+    here: tf.Tensor = tf.identity(size)
+    return here
 
 
 def _conjugate(x: tf.Tensor) -> tf.Tensor:

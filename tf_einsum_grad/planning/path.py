@@ -47,7 +47,10 @@ def hashable_optimize(optimize: Optimize) -> Optimize:
         )
     if optimize[0] == "einsum_path":
         return _read_path(optimize[1:])
-    return tuple(optimize) if isinstance(optimize[0], str) else _read_path(optimize)
+    if isinstance(optimize[0], str):
+        _optimizer(tuple(optimize))
+        return tuple(optimize)
+    return _read_path(optimize)
 
 
 def check_optimize(optimize: Optimize) -> None:
@@ -57,7 +60,7 @@ def check_optimize(optimize: Optimize) -> None:
         PathError: it is none of the things that `optimize` may be.
     """
     key = hashable_optimize(optimize)
-    if isinstance(key, str) or (isinstance(key, tuple) and key and isinstance(key[0], str)):
+    if isinstance(key, str):
         _optimizer(key)
 
 

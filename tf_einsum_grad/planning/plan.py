@@ -10,6 +10,7 @@ stand in the order that it likes best, with the gradients and the next step in v
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -126,12 +127,12 @@ def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict
             raise SizeError(
                 f"einsum {str(equation)!r} requires size_hints of its own labels, got {label!r}"
             )
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise SizeError(
                 f"einsum {str(equation)!r} requires a size hint that is an integer from 1 on for "
                 f"label {label!r}, got {size!r}"
             )
-    return dict(hints)
+    return {label: operator.index(size) for label, size in hints}
 
 
 class _Planner:
