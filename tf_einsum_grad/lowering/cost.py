@@ -52,7 +52,7 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
     Example:
         >>> from tf_einsum_grad.lowering.machine import CPU
         >>> equation = Equation(("ab",), "ba")
-        >>> transpose = Lowering(equation, "float32", "graph", None, ((Permute((1, 0)),),))
+        >>> transpose = Lowering(equation, "float32", "graph", None, ((do.Permute((1, 0)),),))
         >>> price(transpose, {"a": 1000, "b": 3500}, CPU).microseconds
         8001.5
     """
