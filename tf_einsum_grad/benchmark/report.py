@@ -26,7 +26,7 @@ class Report(Results):
 
     Example:
         >>> from tf_einsum_grad.benchmark import compare
-        >>> report = compare("ij,jk->ik", (8, 8), (8, 8), modes=("graph",), quick=True)
+        >>> report = compare("ij,jk->ik", (4, 4), (4, 4), modes=["graph"], memory=False, quick=True)
         >>> Report.from_json(report.to_json()) == report
         True
     """

@@ -131,7 +131,8 @@ def run_suite(
         ValueError: a mode or pass that there is not, or a peer that is not installed.
 
     Example:
-        >>> report = run_suite(load_workloads(["tiny"]), modes=("graph",), quick=True)
+        >>> tiny = load_workloads(["tiny"])
+        >>> report = run_suite(tiny, modes=("graph",), quick=True, memory=False)
         >>> [c.workload.name for c in report.comparisons]
         ['tiny_matmul', 'tiny_attention']
     """
