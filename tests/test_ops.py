@@ -147,6 +147,34 @@ def test_options_reach_graphs():
     assert asked == [{"i": UNKNOWN_SIZE, "j": 9, "k": UNKNOWN_SIZE, "l": UNKNOWN_SIZE}]
 
 
+@pytest.mark.parametrize("size", [lambda x: tf.size(x), lambda x: tf.size(x, tf.int64)])
+def test_sizes_may_be_tensors(size):
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = einsum("i->jik", x, sizes={"j": size(x), "k": 2})
+        return y, tape.gradient(y, x)
+
+    x = tf.range(3.0)
+    graph = tf.function(run, input_signature=[tf.TensorSpec([None])])
+    for found, gradient in (run(x), graph(x)):
+        np.testing.assert_array_equal(found, np.broadcast_to(x[:, None], (3, 3, 2)))
+        np.testing.assert_array_equal(gradient, [6.0] * 3)
+
+
+def test_sizes_of_an_ellipsis_may_be_a_list():
+    assert einsum("i->...i", tf.ones([2]), sizes={"...": [3, 4]}).shape == (3, 4, 2)
+
+
+def test_graphs_and_xla_have_lowerings_of_their_own():
+    def op_types(compiled):
+        x = tf.ones([4, 4, 4, 4])
+        function = tf.function(lambda: einsum("bthd,bshd->bhts", x, x), jit_compile=compiled)
+        return {op.type for op in function.get_concrete_function().graph.get_operations()}
+
+    assert "Einsum" in op_types(False) and "Einsum" not in op_types(True)
+
+
 def test_an_identity_shares_its_buffer():
     graph = tf.function(lambda x: einsum("ab->ab", x)).get_concrete_function(tf.ones([2, 3])).graph
     assert {op.type for op in graph.get_operations()} <= {"Placeholder", "Identity", "NoOp"}

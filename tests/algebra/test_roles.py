@@ -39,6 +39,8 @@ def test_dot_roles_stand_in_the_order_of_their_operand():
     assert roles == DotRoles(
         batch=("b", "c"), contracting=("j",), lhs_free=("i",), rhs_free=("k", "l")
     )
+    both_ways = DotRoles.of("ab", "ba", ""), DotRoles.of("ab", "ba", "ba")
+    assert both_ways[0].contracting == both_ways[1].batch == ("a", "b")
 
 
 @pytest.mark.parametrize("k", [0, 1])

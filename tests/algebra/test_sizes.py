@@ -64,6 +64,7 @@ def test_what_is_left_to_compare_at_run_time(text, shapes, checks):
         ("ii", [(3, 1)], {}, SizeError, "got 3 and 1"),  # no broadcast within an operand
         ("i->ij", [(2,)], {}, SizeError, "requires sizes={'j': ...}"),
         ("i->ij", [(2,)], {"k": 3}, SizeError, "sizes of its own labels, got 'k'"),
+        ("i->i", [(5,)], {"i": 3}, SizeError, "got 5 in operand 0 (shape (5,)) and 3 in sizes"),
         ("i->i", [(2,)], {"i": None}, SizeError, "integer as the size of label 'i'"),
         ("ij,jk", [(2, 3)], {}, EquationError, "requires 2 operands, got 1"),
         ("ij", [(2,)], {}, SizeError, "requires rank 2 for operand 0 ('ij'), got rank 1"),
@@ -79,6 +80,8 @@ def test_given_sizes():
     assert dict(bind("i->ij", (2,), j=5).sizes) == {"i": 2, "j": 5}
     assert dict(bind("i->ij", (2,), j=None).sizes) == {"i": 2, "j": None}
     assert str(bind("i->i", (1,), i=5).equation) == "->i"
+    assert str(bind("i->i", (1,), i=1).equation) == "i->i"
+    assert [(c.label, c.size) for c in bind("i->i", (None,), i=5).checks] == [("i", 5)]
     expanded = bind_call("i->...i", [(2,)], {"...": (3, 4)})
     assert dict(expanded.sizes) == {"i": 2, "a": 3, "b": 4}
     assert type(dict(bind("i->ij", (2,), j=np.int64(5)).sizes)["j"]) is int

@@ -81,6 +81,35 @@ def test_a_sum_reads_all_and_writes_less():
     assert us(unary("ab->", do.Sum((0, 1)))) == 1 + 4 * 201 / 100
 
 
+def test_moved_bytes_are_those_that_are_read_and_written():
+    def moved(*steps):
+        return price(unary("ab->a", *steps), SIZES, PLAIN).bytes_moved
+
+    assert moved(do.Sum((1,))) == 4 * (200 + 10)
+    assert moved(do.Permute((1, 0)), do.Sum((0,))) == 4 * (2 * 200 + 200 + 10)
+
+
+def test_limits_are_not_beyond_themselves():
+    """A row, a run and a tensor that are just as long as a limit; a result just as large."""
+    rows = unary("abc->bac", do.Permute((1, 0, 2)))
+    assert us(rows, sizes=SIZES | {"c": 2}) == 1 + 2 * 4 * 400 / 20
+    total = unary("ab->a", do.Sum((1,)))
+    assert us(total, dataclasses.replace(PLAIN, run=0.5, long_run=20)) == us(total)
+    summed = binary("ab,b->a", (), (), do.Multiply(), (do.Sum((1,)),))
+    assert us(summed, dataclasses.replace(PLAIN, fresh_limit=800, fresh=8.0)) == us(summed)
+    reshapes = (do.Reshape(("a", "")),), (do.Reshape(("", "c")),)
+    outer = binary("a,c->ac", *reshapes, do.MatMul(False, False, False))
+    small, large = (
+        dataclasses.replace(PLAIN, outer=1.0, large_outer=0.5, large_outer_limit=limit)
+        for limit in (1201, 1200)
+    )
+    assert us(outer, large) - 3 == 2 * (us(outer, small) - 3)
+
+
+def test_sums_of_nothing_have_a_price():
+    assert us(unary("ab->a", do.Sum((1,))), CPU, {"a": 3, "b": 0}) > 0
+
+
 def test_a_sum_over_both_ends_has_a_rate_of_its_own_but_for_xla():
     assert us(unary("abc->b", do.Sum((0, 2)))) == 1 + 4 * 6020 / 2
     assert us(unary("abc->b", do.Sum((0, 2)), target="xla")) == 4 * 6020 / 100
@@ -129,7 +158,8 @@ def test_a_product_reads_both_and_writes_one():
     runs = dataclasses.replace(PLAIN, run=0.5)
     assert us(lowering, runs) == us(lowering) + 0.5 * 10  # b stands in both, a in one
     elementwise = binary("ab,ab->ab", (), (), do.Multiply())
-    assert us(elementwise, runs) == us(elementwise)
+    few = {"a": 2, "b": 3}
+    assert us(elementwise, runs, few) == us(elementwise, PLAIN, few)
 
 
 def test_xla_reads_a_permuted_operand_across_its_rows():
@@ -141,6 +171,21 @@ def test_xla_reads_a_permuted_operand_across_its_rows():
     # A row of the product takes its elements from all of the operand, 800 bytes.
     near, far = (permuted(dataclasses.replace(PLAIN, cache=n)) for n in (800, 799))
     assert far - near == pytest.approx(2 * 4 * (6000 - 200) / 10)
+
+
+def test_a_row_of_what_was_reshaped_is_that_of_the_reshaped():
+    lhs = do.Reshape(("ab", "c", "d")), do.Permute((0, 2, 1)), do.Reshape(("abd", "c"))
+    lowering = binary("abcd,c->abdc", lhs, (), do.Multiply(), target="xla")
+    sizes = {"a": 2, "b": 3, "c": 4, "d": 5}
+    near, far = (us(lowering, dataclasses.replace(PLAIN, cache=n), sizes) for n in (80, 79))
+    assert near == far  # as large as the product: each element is read once
+    twice = dataclasses.replace(
+        binary("abcd,ce->abdce", lhs, (), do.Multiply(), target="xla"),
+        prepare=((*lhs, do.Reshape(("abd", "c", ""))), (do.Reshape(("", "c", "e")),)),
+    )
+    sizes["e"] = 2
+    near, far = (us(twice, dataclasses.replace(PLAIN, cache=n), sizes) for n in (80, 79))
+    assert far - near == pytest.approx(2 * 4 * 120 / 10)
 
 
 def test_xla_makes_one_loop_of_a_product_its_sum_and_a_permute():
@@ -168,6 +213,8 @@ def test_neither_operands_nor_the_result_are_scratch():
         == 0
     )
     assert price(unary("ab->ba", do.Permute((1, 0))), SIZES, PLAIN).scratch_bytes == 0
+    prepared = binary("ba,bc->ac", (do.Permute((1, 0)),), (), do.MatMul(False, False, False))
+    assert price(prepared, SIZES, PLAIN).scratch_bytes == 4 * 200
     two = unary("ab->a", do.Permute((1, 0)), do.Sum((0,)))
     assert price(two, SIZES, PLAIN).scratch_bytes == 4 * 200
 
@@ -182,9 +229,12 @@ MATMUL = dataclasses.replace(PLAIN, flops=50.0, stream=1e30)
 def test_a_matmul_is_its_flops_and_what_it_reads_across_rows(text, flags):
     lowering = binary(text, (), (), do.MatMul(*map(bool, flags), False))
     assert us(lowering, MATMUL) == pytest.approx(1 + 2 * 6000 / 50)
-    slow = dataclasses.replace(MATMUL, transposed=4.0, long_row=20)
-    across = flags[0] * 200 + flags[1] * 600
-    assert us(lowering, slow) == pytest.approx(1 + 2 * 6000 / 50 + across)
+    for long_row, right in ((20, 600), (10, 600), (40, 300)):
+        slow = dataclasses.replace(MATMUL, transposed=4.0, long_row=long_row)
+        across = flags[0] * 200 + flags[1] * right
+        assert us(lowering, slow) == pytest.approx(1 + 2 * 6000 / 50 + across)
+    double = dataclasses.replace(lowering, dtype="float64")
+    assert us(double, MATMUL) - 1 == pytest.approx(2 * (us(lowering, MATMUL) - 1))
 
 
 def test_a_matmul_is_no_faster_than_memory():
@@ -216,6 +266,23 @@ def test_products_with_vectors_have_rates_of_their_own(field, lhs, rhs):
     lowering = binary(f"{','.join(inputs)}->{output}", *reshapes, do.MatMul(False, False, False))
     moved = 4 * sum(count_elements(term) for term in (*inputs, output))
     assert us(lowering, dataclasses.replace(PLAIN, **{field: 0.5})) == 3 + moved / 0.5
+
+
+def test_a_product_with_a_vector_starts_on_each_short_row():
+    """Of (a, b) and (b,), once for each element of c."""
+    reshapes = (), (do.Reshape(("c", "b", "")),)
+    lowering = binary("cab,cb->ca", *reshapes, do.MatMul(False, False, True))
+    short, long = (dataclasses.replace(PLAIN, dot_run=0.5, long_dot=n) for n in (21, 20))
+    assert us(lowering, short) - us(lowering, long) == pytest.approx(0.5 * 30 * 10)
+    start = dataclasses.replace(PLAIN, matmul_start=0.5)
+    assert us(lowering, start) - us(lowering, PLAIN) == pytest.approx(0.5 * 30)
+
+
+@pytest.mark.parametrize(("text", "field"), [("ab,b->a", "matvec"), ("b,bc->c", "vecmat")])
+def test_the_einsum_op_knows_a_vector_too(text, field):
+    lowering = binary(text, (), (), do.NativeEinsum(text))
+    slow = dataclasses.replace(PLAIN, **{field: 0.5})
+    assert us(lowering, slow) > 100 > us(lowering)
 
 
 def count_elements(term):

@@ -13,6 +13,8 @@ from tf_einsum_grad.lowering.einsum_layout import einsum_layout
         ("ji,jk->ik", (), (True, False)),
         ("ij,kj->ik", (), (False, True)),
         ("ij,jk->ki", ("ki",), (False, False)),
+        ("j,jk->k", (), (False, False)),  # a vector has no rows
+        ("ij,j->i", (), (False, False)),
         ("bthd,bshd->bhts", ("bthd", "bshd"), (False, False)),
     ],
 )

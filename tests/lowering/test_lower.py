@@ -73,6 +73,27 @@ def test_diagonals(text, size, dtype, target, kernel):
     assert step.kernel == kernel
 
 
+def test_as_many_rows_as_32_bits_count():
+    """Known, or hinted: `segment_sum` of one row more would count wrong."""
+    sizes, equation = {"b": 2, "i": 2**15, "j": 2}, parse_equation("bij->biij")
+    for fewer, kernel in ((0, "select"), (1, "segment_sum")):
+        known = sizes | {"i": 2**15 - fewer}
+        hinted = Contraction.of(equation, dict.fromkeys(sizes), "float32", hints=known)
+        for c in (Contraction.of(equation, known, "float32"), hinted):
+            assert [step.kernel for step in steps(lower(c))] == [kernel]
+
+
+@pytest.mark.parametrize(("text", "n"), [("i->iii", 4), ("i->iiiii", 16), ("i->iiiiii", 2)])
+def test_combinations_of_kernels_are_weighed_unless_they_are_many(text, n):
+    found = candidates(contraction(text, {"i": 3}))
+    assert len({tuple(step.kernel for step in steps(lowering)) for lowering in found}) == n
+
+
+@pytest.mark.parametrize("text", ["ij,jk->ik", "ij,ij->i", "jj->j", "i->ij", "ij->i"])
+def test_of_nothing_there_are_zeros(text):
+    assert lower(contraction(text, sizes_of(text, j=0))).kernel == "zeros"
+
+
 def test_of_equal_axes_neighbors_are_taken():
     first, second = steps(lower(contraction("i->iii", {"i": 64})))
     assert (first.first, first.second) == (0, 1) and (second.first, second.second) == (1, 2)

@@ -13,8 +13,9 @@ import tensorflow as tf
 import tf_einsum_grad as teg
 from tests.corpus import FAMILIES
 from tf_einsum_grad.algebra.equation import parse_equation
+from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 from tf_einsum_grad.algebra.sizes import bind_sizes
-from tf_einsum_grad.planning.path import find_path, similar_paths
+from tf_einsum_grad.planning.path import find_path, hashable_optimize, similar_paths
 from tf_einsum_grad.planning.plan import make_plan
 
 SPELLINGS = ("auto", "greedy", "optimal", "dp", "branch-all", "branch-2", "eager", "opportunistic")
@@ -154,6 +155,58 @@ def test_hints_and_unknown_sizes():
 )
 def test_similar_paths(text, sizes, path, similar):
     assert similar_paths(parse_equation(text), sizes, path) == similar
+
+
+def test_what_others_are_similar_to_comes_first():
+    path = ((1, 2), (0, 1))
+    assert similar_paths(parse_equation("i,i,i->i"), {"i": 9}, path)[0] == path
+
+
+def test_an_outer_product_that_no_operand_is_larger_than_is_not_similar():
+    equation, sizes = parse_equation("i,ij,j->"), {"i": 100, "j": 100}
+    assert ((0, 2), (0, 1)) not in similar_paths(equation, sizes, ((0, 1), (0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"i": None, "j": 2, "k": None}, {"i": UNKNOWN_SIZE, "j": 2, "k": UNKNOWN_SIZE}),
+        ({"i": None, "j": 5000, "k": 2}, {"i": 5000, "j": 5000, "k": 2}),  # unknown is large
+        ({"i": 0, "j": 3, "k": 2}, {"i": 1, "j": 3, "k": 2}),  # nothing is cheap for having none
+    ],
+)
+def test_sizes_to_choose_a_path_with(sizes, told):
+    asked = []
+
+    def optimizer(inputs, output, sizes, memory_limit=None):
+        asked.append(dict(sizes))
+        return [(0, 1), (0, 1)]
+
+    find_path(parse_equation("ij,jk,k->i"), sizes, optimizer)
+    assert asked == [told]
+
+
+def test_a_memory_limit_reaches_the_optimizer():
+    equation, sizes = parse_equation("i,ij,j->"), {"i": 4, "j": 4}
+    assert find_path(equation, sizes, ("greedy", 1)) == ((0, 1, 2),)
+    assert len(find_path(equation, sizes, ("greedy", None))) == 2
+
+
+@pytest.mark.parametrize(
+    ("optimize", "key"),
+    [
+        (None, "auto"),
+        (True, "auto"),
+        (False, False),
+        ("greedy", "greedy"),
+        (["greedy", 5], ("greedy", 5)),
+        ([[np.int64(0), 1]], ((0, 1),)),
+        (["einsum_path", (0, 1)], ((0, 1),)),
+        (lambda *_: [(0, 1)], None),
+    ],
+)
+def test_keys(optimize, key):
+    assert hashable_optimize(optimize) == key
 
 
 def test_four_operands_have_eighteen_paths():

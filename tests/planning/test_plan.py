@@ -10,6 +10,7 @@ from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.instructions import Permute
 from tf_einsum_grad.lowering.lower import cost_both_ways, lower
+from tf_einsum_grad.lowering.machine import Machine
 from tf_einsum_grad.planning.path import find_path
 from tf_einsum_grad.planning.plan import make_plan
 
@@ -34,6 +35,7 @@ def equations(made):
         ("i,i,i->i", [(2,)] * 3, ["i,i->i", "i,i->i"]),
         (",->", [(), ()], [",->"]),
         ("i->i", [(2,)], ["i->i"]),
+        ("iij->ji", [(2, 2, 3)], ["iij->ji"]),  # a single operand all at once
     ],
 )
 def test_steps(text, shapes, steps):
@@ -120,6 +122,25 @@ def test_hints_weigh_like_sizes():
         assert kernels[0] == kernels[1], (text, sizes)
 
 
+def test_steps_are_for_the_dtype_target_and_machine_of_the_plan():
+    machine = Machine(stream=1.0)
+    made = make_plan(
+        Equation(("ij", "jk"), "ik"),
+        tuple(dict.fromkeys("ijk", 2).items()),
+        "int8",
+        target="xla",
+        machine=machine,
+    )
+    (step,) = made.steps
+    found = step.contraction.dtype, step.contraction.target, step.contraction.machine
+    assert found == ("int8", "xla", machine)
+
+
+def test_what_is_known_needs_no_hint():
+    made = plan("ij,jk->ik", (2, None), (None, 3), hints=(("i", 7), ("j", 1)))
+    assert dict(made.likely_sizes) == {"i": 2, "j": 1, "k": 3}
+
+
 def test_hints_are_any_integers():
     shapes = (None, 2), (2, None)
     hinted = plan("ij,jk->ik", *shapes, hints=(("i", np.int64(7)),))
@@ -137,9 +158,26 @@ def test_hints_that_are_none(hint, message):
 
 
 def test_an_intermediate_takes_the_order_of_what_comes_next():
+    path = [(0, 1), (0, 1)]
     shapes = (1024, 256), (256, 1024), (256, 1024)
-    made = plan("ba,ab,ab->", *shapes, optimize=[(0, 1), (0, 1)])
-    assert equations(made) == ["ba,ab->ab", "ab,ab->"]
+    assert equations(plan("ba,ab,ab->", *shapes, optimize=path)) == ["ba,ab->ab", "ab,ab->"]
+    made = plan("b,dc,bcd->b", (64,), (256, 256), (64, 256, 256), optimize=path)
+    assert equations(made) == ["b,dc->bcd", "bcd,bcd->b"]
+    made = plan("a,dca,ca->acd", (64,), (2, 256, 64), (256, 64), optimize=path)
+    assert equations(made)[0] == "a,dca->dca"  # not yet in the order of the output
+
+
+def test_paths_are_found_and_weighed_without_what_an_operand_has_to_itself():
+    made = plan("c,da,bc->ba", (64,), (256, 256), (256, 64))
+    assert equations(made) == ["da->a", "c,bc->b", "a,b->ba"]
+
+
+def test_hints_choose_among_similar_paths():
+    sizes = {"a": 256, "b": 2, "c": 64, "d": 256}
+    unknown = [(None,) * len(term) for term in ("cb", "dca", "dc")]
+    made = plan("cb,dca,dc->ba", *unknown, hints=tuple(sizes.items()))
+    assert equations(made) == ["cb,dc->dcb", "dca,dcb->ba"]
+    assert equations(plan("cb,dca,dc->ba", *unknown))[0] != "cb,dc->dcb"
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,7 @@ def einsum_layout(equation: Equation) -> EinsumLayout:
     (batch, contracting, free) and gives (batch, lhs_free, rhs_free), each in that numbering.
     """
     (lhs, rhs), output = equation.inputs, equation.output
-    own = DotRoles.of(lhs, rhs, output)
-    order = {label: number for number, label in enumerate(equation.labels)}
-
-    def arrange(labels: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(sorted(labels, key=order.__getitem__))
-
-    roles = DotRoles(*map(arrange, (own.batch, own.contracting, own.lhs_free, own.rhs_free)))
+    roles = DotRoles.of(lhs, rhs, output)  # in that numbering: what both have, lhs has first
     batch, contracting = "".join(roles.batch), "".join(roles.contracting)
     lhs_free, rhs_free = "".join(roles.lhs_free), "".join(roles.rhs_free)
     permuted = [
