@@ -73,6 +73,7 @@ OPERANDS = [
     (("ij->", [[1.0], [2.0, 3.0]]), "got list for operand 0"),
     (("i,i->", V, [1, "x", 3]), "got list for operand 1"),
     (("i,i->", tf.constant([1, 2, 3]), [1.5, 2.0, 3.0]), "of dtype int32, got list for operand 1"),
+    (("i,->", tf.constant([1, 2, 3]), np.float32(2)), "operand 0 and float32 for operand 1"),
     (
         ("i,i->", ones(3), ones(3, dtype=tf.float64)),
         "got float32 for operand 0 and float64 for operand 1",

@@ -175,6 +175,13 @@ def test_graphs_and_xla_have_lowerings_of_their_own():
     assert "Einsum" in op_types(False) and "Einsum" not in op_types(True)
 
 
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float32, tf.bfloat16])
+@pytest.mark.parametrize("number", [np.float32(2), np.float64(2), np.int64(2), np.array(2)])
+def test_numpys_numbers_take_the_dtype_of_a_tensor(dtype, number):
+    result = einsum("i,->i", tf.ones([3], dtype), number)
+    assert result.dtype == dtype and result.numpy().tolist() == [2.0] * 3
+
+
 def test_an_identity_shares_its_buffer():
     graph = tf.function(lambda x: einsum("ab->ab", x)).get_concrete_function(tf.ones([2, 3])).graph
     assert {op.type for op in graph.get_operations()} <= {"Placeholder", "Identity", "NoOp"}

@@ -37,8 +37,8 @@ def einsum(
             "auto" (or True) takes few FLOPs and, of such paths, the fastest kernels.
         sizes: sizes of output labels that no operand has, `{"j": 5}`, or `{"j": tf.shape(x)[0]}` in
             a graph; `{"...": (2, 3)}` for an ellipsis that only the output has.
-        size_hints: sizes to choose the contraction path with where they are unknown: `{"b": 32}`.
-            They change the speed, never the result.
+        size_hints: sizes to choose the contraction path and the kernels with where they are
+            unknown: `{"b": 32}`. They change the speed, never the result.
         name: a name for the op, in graphs.
 
     Returns:

@@ -25,7 +25,7 @@ def transform(instruction, x, sizes):
     large = [*small[: instruction.second], instruction.first, *small[instruction.second :]]
     if isinstance(instruction, do.Diagonal):
         return np.einsum(x, large, small)
-    embedded = np.zeros([x.shape[axis] for axis in large])
+    embedded = np.zeros([x.shape[axis] for axis in large], x.dtype)
     np.einsum(embedded, large, small)[...] = x  # a view
     return embedded
 

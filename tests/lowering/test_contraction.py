@@ -4,7 +4,7 @@ from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.lower import lower
-from tf_einsum_grad.lowering.machine import CPU
+from tf_einsum_grad.lowering.machine import CPU, Machine
 
 SIZES = {"q": 2, "r": 3, "s": None}
 
@@ -50,10 +50,11 @@ def test_transposed_labels_are_those_of_the_contraction(k):
     )
 
 
-def test_a_transpose_keeps_target_dtype_and_hints():
-    c = Contraction.of(parse_equation("qs,s->q"), SIZES, "float64", "eager", {"s": 5})
+def test_a_transpose_keeps_target_dtype_hints_and_machine():
+    machine = Machine(stream=1.0)
+    c = Contraction.of(parse_equation("qs,s->q"), SIZES, "float64", "eager", {"s": 5}, machine)
     t = c.transpose(1)  # qs,q->s
-    assert (t.dtype, t.target, t.machine) == ("float64", "eager", CPU)
+    assert (t.dtype, t.target, t.machine) == ("float64", "eager", machine)
     assert t.likely_sizes == {"a": 2, "b": 5} and dict(t.sizes)["b"] is None
 
 
@@ -68,6 +69,7 @@ def test_a_transpose_keeps_target_dtype_and_hints():
         (((), ()), do.MatMul(False, False, False), (do.Permute((1, 0)),), "matmul"),
         (((), ()), do.NativeEinsum("ab,bc->ac"), (), "einsum"),
         (((do.Sum((0,)),), ()), do.Multiply(), (), "multiply"),
+        (((), ()), do.Multiply(), (do.Permute((1, 0)),), "multiply"),
         (((), ()), do.Multiply(), (do.Sum((0,)),), "multiply and sum"),
     ],
 )

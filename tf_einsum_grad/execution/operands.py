@@ -40,8 +40,8 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
     """Tensors of one dtype.
 
     Python numbers and lists take the dtype of the first operand that has one of its own, or of the
-    widest among them. So do NumPy arrays next to a tensor, as in every TensorFlow op, but not from
-    float to integer.
+    widest among them. So do NumPy's arrays and numbers next to a tensor, as in every TensorFlow op,
+    but not from float to integer.
 
     Raises:
         OperandError: an operand is no dense tensor, or dtypes differ.
@@ -123,7 +123,7 @@ def _convert(
     if isinstance(x, tf.Tensor):
         return x
     weak = isinstance(x, int | float | complex | list | tuple)
-    if beside_tensor and dtype is not None and isinstance(x, np.ndarray):
+    if beside_tensor and dtype is not None and isinstance(x, np.ndarray | np.generic):
         weak = np.can_cast(x.dtype, dtype.as_numpy_dtype, "same_kind")
     try:
         return tf.convert_to_tensor(x, dtype=dtype if weak else None)
