@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_einsum_grad as teg
 from tests.corpus import FAMILIES
 from tf_einsum_grad.algebra.equation import parse_equation
+from tf_einsum_grad.algebra.errors import PathError
 from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 from tf_einsum_grad.algebra.sizes import bind_sizes
 from tf_einsum_grad.planning.path import find_path, hashable_optimize, similar_paths
@@ -122,6 +123,9 @@ def test_hints_and_unknown_sizes():
     narrow = plan(equation, shapes, hints=(("i", 1000), ("j", 2), ("k", 1000), ("l", 2)))
     other = plan(equation, shapes, hints=(("i", 2), ("j", 1000), ("k", 2), ("l", 1000)))
     assert {narrow.path[0], other.path[0]} == {(0, 1), (1, 2)}
+    hints = narrow.likely_sizes, other.likely_sizes
+    named = [plan(equation, shapes, hints=h, optimize="optimal").path for h in hints]
+    assert named == [narrow.path, other.path]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_an_outer_product_that_no_operand_is_larger_than_is_not_similar():
     [
         ({"i": None, "j": 2, "k": None}, {"i": UNKNOWN_SIZE, "j": 2, "k": UNKNOWN_SIZE}),
         ({"i": None, "j": 5000, "k": 2}, {"i": 5000, "j": 5000, "k": 2}),  # unknown is large
-        ({"i": 0, "j": 3, "k": 2}, {"i": 1, "j": 3, "k": 2}),  # nothing is cheap for having none
+        ({"i": 0, "j": 3, "k": 2}, {"i": 1, "j": 3, "k": 2}),  # 0 would make every path free
     ],
 )
 def test_sizes_to_choose_a_path_with(sizes, told):
@@ -190,6 +194,32 @@ def test_a_memory_limit_reaches_the_optimizer():
     equation, sizes = parse_equation("i,ij,j->"), {"i": 4, "j": 4}
     assert find_path(equation, sizes, ("greedy", 1)) == ((0, 1, 2),)
     assert len(find_path(equation, sizes, ("greedy", None))) == 2
+
+
+def test_an_optimizer_is_not_asked_where_there_is_one_path():
+    asked = []
+    for text in ("ij,jk->ik", "ij->i"):
+        find_path(parse_equation(text), {"i": 2, "j": 3, "k": 4}, lambda *_: asked.append(0))
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("path", "whole"),
+    [
+        ([(0, 1)], ((0, 1), (0, 1, 2))),  # the rest at once, as NumPy
+        ([(0, 1, 2)], ((0, 1, 2), (0, 1))),
+        ([(3,), (0, 1, 2, 3)], ((3,), (0, 1, 2, 3))),
+    ],
+)
+def test_a_path_that_leaves_something_over_is_completed(path, whole):
+    found = find_path(parse_equation("i,i,i,i->i"), {"i": 2}, hashable_optimize(path))
+    assert found == whole
+
+
+@pytest.mark.parametrize("path", [[(True, 0), (0, 1)], [(0, 2), (0, 2)], [(0, 1, 2), (0, 1)]])
+def test_what_is_no_path(path):
+    with pytest.raises(PathError):
+        find_path(parse_equation("i,i,i->i"), {"i": 2}, hashable_optimize(path))
 
 
 @pytest.mark.parametrize(
