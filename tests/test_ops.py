@@ -189,7 +189,7 @@ def test_an_identity_shares_its_buffer():
 
 @pytest.mark.parametrize(
     ("operands", "dtype"),
-    [((2, 3), tf.int32), ((2.0, 3), tf.float32), ((True, 3), tf.int32), ((2.0, 1j), tf.complex128)],
+    [((2, 3), tf.int32), ((3, 2.0), tf.float32), ((True, 3), tf.int32), ((2.0, 1j), tf.complex128)],
 )
 def test_python_numbers_among_themselves_take_the_widest_dtype(operands, dtype):
     result = einsum(",->", *operands)
