@@ -299,6 +299,25 @@ def test_mismatch_under_xla(equation, shapes, label, sizes):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
+def test_a_given_size_is_compared_with_an_unknown_one(compiled):
+    @tf.function(input_signature=[tf.TensorSpec([None])], jit_compile=compiled)
+    def function(x):
+        return einsum("i->i", x, sizes={"i": 5})
+
+    for n in (1, 5):  # a dimension of size 1 broadcasts
+        assert function(ones(n)).numpy().tolist() == [1.0] * 5
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match="one.size.for.label.i"):
+        function(ones(3))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_turns_out_to_be_1_broadcasts(compiled):
+    function = unknown("i,i->i", ((1,), (3,)), jit_compile=compiled)
+    for m, n in ((1, 3), (3, 1), (3, 3), (1, 1)):
+        assert function(ones(m), ones(n)).shape == (max(m, n),)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
 def test_mismatch_in_a_gradient(compiled):
     @tf.function(input_signature=[tf.TensorSpec([None, None])] * 2, jit_compile=compiled)
     def gradient(a, b):
