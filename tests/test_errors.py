@@ -306,7 +306,7 @@ def test_a_given_size_is_compared_with_an_unknown_one(compiled):
 
     for n in (1, 5):  # a dimension of size 1 broadcasts
         assert function(ones(n)).numpy().tolist() == [1.0] * 5
-    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match="one.size.for.label.i"):
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=r"one.size.for.label.i"):
         function(ones(3))
 
 

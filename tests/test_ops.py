@@ -166,6 +166,17 @@ def test_sizes_of_an_ellipsis_may_be_a_list():
     assert einsum("i->...i", tf.ones([2]), sizes={"...": [3, 4]}).shape == (3, 4, 2)
 
 
+@pytest.mark.parametrize("equation", ["...,...jk->...jk", "...,j...k->j...k", "...,jk...->...jk"])
+def test_an_ellipsis_of_unknown_rank_beside_a_known_shape(equation):
+    x, y = np.arange(2.0), np.arange(24.0).reshape(2, 3, 4)
+    y = {"j...k": y.swapaxes(0, 1), "jk...": np.moveaxis(y, 0, 2)}.get(equation[4:9], y)
+    function = tf.function(
+        lambda x, y: einsum(equation, x, y),
+        input_signature=[tf.TensorSpec(None, tf.float64), tf.TensorSpec(y.shape, tf.float64)],
+    )
+    np.testing.assert_array_equal(function(x, y), np.einsum(equation, x, y))
+
+
 def test_graphs_and_xla_have_lowerings_of_their_own():
     def op_types(compiled):
         x = tf.ones([4, 4, 4, 4])
