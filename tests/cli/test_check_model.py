@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
-from tf_einsum_grad.cli import check
 from tf_einsum_grad.cli.main import main
 
 
@@ -93,15 +92,3 @@ def test_unknown_options_exit_2(saved):
     with pytest.raises(SystemExit) as caught:
         run(saved / "good.keras", "--order", "3")
     assert caught.value.code == 2
-
-
-def test_a_progress_bar_appears_when_it_takes_long(saved, monkeypatch):
-    from rich.progress import Progress
-
-    shown = []
-    monkeypatch.setattr(Progress, "start", lambda self: shown.append(1))
-    assert run(saved / "good.keras") == 0
-    monkeypatch.setattr(check, "_PATIENCE", 1e-9)
-    quick = len(shown)
-    assert run(saved / "good.keras") == 0
-    assert len(shown) > quick

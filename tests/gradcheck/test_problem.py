@@ -13,7 +13,7 @@ from tf_einsum_grad.gradcheck import check_gradients
         {"order": 3}, {"variants": ("fast",)}, {"variants": ()}, {"reference": "x"}, {"kinks": "x"},
         {"stop_gradient": "x"}, {"n_directions": 0}, {"rtol": -1.0}, {"atol": float("nan")},
         {"variants": 3}, {"n_directions": 1.5}, {"rtol": "1"}, {"seed": -1}, {"seed": "a"},
-        {"max_evaluations": 0}, {"variables": 3}, {"loss": ("mse",)},
+        {"max_evaluations": 0}, {"seconds": -1}, {"seconds": "1"}, {"variables": 3}, {"loss": ("mse",)},
     ],
 )  # fmt: skip
 def test_bad_options(options):

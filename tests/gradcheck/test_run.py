@@ -39,6 +39,14 @@ def test_max_evaluations():
     assert "max_evaluations=4 was reached" in report.summary()
 
 
+@pytest.mark.parametrize("fn", [tf.sin, lambda v: v * float(tf.reduce_sum(v))])
+def test_seconds(fn):
+    report = check_gradients(fn, x(50), seconds=0)
+    assert report.status == "INCONCLUSIVE" and report.evaluations <= 5
+    assert "seconds=0 were over" in report.summary()
+    assert check_gradients(tf.sin, x(2), seconds=60).passed
+
+
 def test_kinks():
     at_zero = tf.constant([0.0, 1.0])
     nearby = check_gradients(tf.abs, at_zero)

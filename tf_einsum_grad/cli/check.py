@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +25,6 @@ from tf_einsum_grad.cli.arguments import (
     start_tensorflow,
 )
 from tf_einsum_grad.explaining.explanation import explain
-from tf_einsum_grad.text.terminal import progress
 
 if TYPE_CHECKING:
     import keras
@@ -37,7 +35,6 @@ __all__ = ["add_parser", "run"]
 _DTYPES = tuple(name for name, facts in DTYPES.items() if facts.kind == "float")
 _UNKNOWN_SIZE = 2  # for a dimension that a model leaves open
 _LARGEST_ID = 2  # random integer inputs: small, so that any embedding has them
-_PATIENCE = 1.0  # seconds before a progress bar appears
 
 
 class UsageError(ValueError):
@@ -121,22 +118,16 @@ def _check(name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.N
     from rich.console import Console
 
     from tf_einsum_grad.gradcheck.check import check_gradients
-    from tf_einsum_grad.gradcheck.run import PROGRESS
 
-    console = Console()
-    with progress(console, unit="comparisons", patience=_PATIENCE) as advance:
-        token = PROGRESS.set(functools.partial(advance, "checking"))
-        try:
-            report = check_gradients(
-                fn, inputs, training=arguments.training or None, order=arguments.order,
-                variants=arguments.variants, n_directions=arguments.directions, seed=arguments.seed,
-            )  # fmt: skip
-        except ValueError as error:
-            raise UsageError(str(error).splitlines()[0]) from error
-        finally:
-            PROGRESS.reset(token)
+    try:
+        report = check_gradients(
+            fn, inputs, training=arguments.training or None, order=arguments.order,
+            variants=arguments.variants, n_directions=arguments.directions, seed=arguments.seed,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(str(error).splitlines()[0]) from error
     report = dataclasses.replace(report, name=name)
-    console.print(report)
+    Console().print(report)
     try:
         if arguments.html:
             head = f"<!doctype html><meta charset='utf-8'><title>{name}</title>"

@@ -22,6 +22,7 @@ from tf_einsum_grad.gradcheck.problem import (
     VariantName,
     gradient_problem,
 )
+from tf_einsum_grad.gradcheck.progress import shown
 from tf_einsum_grad.gradcheck.replay import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
 from tf_einsum_grad.gradcheck.run import Run
@@ -47,8 +48,10 @@ def check_gradients(
     stop_gradient: StopGradient = "freeze",
     localize: bool = True,
     max_evaluations: int | None = None,
+    seconds: float | None = None,
     seed: int = 0,
     raise_on_fail: bool = False,
+    progress: bool = True,
 ) -> GradientReport:
     """Checks TensorFlow's gradients of a function or model against finite differences in float64.
 
@@ -77,8 +80,11 @@ def check_gradients(
             "differentiate" takes derivatives through it.
         localize: look for the wrong elements of a wrong gradient.
         max_evaluations: a budget; what it does not reach is INCONCLUSIVE.
+        seconds: the same in seconds; an evaluation that has begun is not cut short.
         seed: for directions and for the function's own random ops.
         raise_on_fail: raise instead of returning a report that did not pass.
+        progress: show a bar with an estimate on stderr if it takes long, where that is a terminal
+            or a notebook.
 
     Returns:
         A report, true if all gradients are right.
@@ -96,10 +102,10 @@ def check_gradients(
     names: Any = [variants] if single else variants
     options = Options(
         order, tuple(dict.fromkeys(names)), reference, n_directions, rtol, atol, kinks,
-        stop_gradient, localize, max_evaluations, seed,
+        stop_gradient, localize, max_evaluations, seed, seconds,
     )  # fmt: skip
     start = time.perf_counter()
-    with StateGuard(seed=seed) as guard:
+    with shown(progress), StateGuard(seed=seed) as guard:
         guard.reset()  # so that the trace sees the seed, too
         problem = build_problem(
             fn_or_model, inputs, variables=variables, wrt=wrt, loss=loss, training=training

@@ -11,6 +11,7 @@ from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, 
 from tf_einsum_grad.gradcheck.numeric import Along, Array, Arrays, Derivative, Estimate, inner, rms
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
+from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.references import Reference
 from tf_einsum_grad.gradcheck.verdict import Evidence, Exact, Need, Verdict, decide, decide_symmetry
 
@@ -18,7 +19,7 @@ _OTHER_VALUES = 0.05  # relative: more than rounding does, unless to what is all
 
 
 class BudgetExhausted(RuntimeError):
-    """max_evaluations is used up."""
+    """A budget is used up; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Measurer:
         """Returns the verdict on a leaf, and the comparison that it rests on.
 
         Raises:
-            BudgetExhausted: it would take more than `max_evaluations`.
+            BudgetExhausted: it would take more than `max_evaluations` or `seconds`.
             VariantError: the variant cannot run the function.
         """
         evidence, exact = self._first_look(at, leaf), None
@@ -101,9 +102,9 @@ class Measurer:
         along = at.u(leaf) if u is None else u
 
         def phi(h: float) -> float:
-            budget = self.options.max_evaluations
-            if budget is not None and self.oracle.evaluations >= budget:
-                raise BudgetExhausted
+            if budget := self.options.used_up(self.oracle.evaluations):
+                raise BudgetExhausted(budget)
+            PROGRESS.get().evaluated(self.oracle.evaluations)
             moved = list(point.values)
             moved[leaf] = moved[leaf] + h * along
             self.oracle.move_to(reference, point)

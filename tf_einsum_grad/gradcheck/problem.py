@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -51,6 +52,8 @@ class Options:
     localize: bool = True
     max_evaluations: int | None = None
     seed: int = 0
+    seconds: float | None = None
+    until: float = field(init=False, default=math.inf)  # when they are over, by `perf_counter`
 
     def __post_init__(self) -> None:
         _require([self.order], (1, 2), "order")
@@ -66,11 +69,20 @@ class Options:
             unlimited = name == "max_evaluations" and value is None
             if not unlimited and not (isinstance(value, (int, np.integer)) and value >= least):
                 raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
-        for name in ("rtol", "atol"):
+        for name in ("rtol", "atol", "seconds"):
             value = getattr(self, name)
             number = isinstance(value, Real) and 0 <= float(value) < math.inf
             if value is not None and not number:
                 raise ValueError(f"{name} must be a finite number, at least 0, got {value!r}")
+        if self.seconds is not None:  # they count from here on
+            object.__setattr__(self, "until", time.perf_counter() + self.seconds)
+
+    def used_up(self, evaluations: int) -> str:
+        """Says which budget so many evaluations have used up by now; "" if none."""
+        if self.max_evaluations is not None and evaluations >= self.max_evaluations:
+            return f"max_evaluations={self.max_evaluations} was reached"
+        over = time.perf_counter() >= self.until
+        return f"seconds={self.seconds:g} were over" if over else ""
 
     def rtol_for(self, eps: float) -> float:
         """Returns the relative tolerance for a machine precision."""

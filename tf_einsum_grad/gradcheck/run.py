@@ -6,9 +6,8 @@ one numeric directional derivative per leaf, shared by the variants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measu
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, cotangent, direction, rms, signs
 from tf_einsum_grad.gradcheck.oracle import NondeterministicError, Oracle
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, VariantName
+from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.status import Status
 from tf_einsum_grad.gradcheck.verdict import Verdict, nearby, obstructed
@@ -25,11 +25,6 @@ from tf_einsum_grad.gradcheck.verdict import Verdict, nearby, obstructed
 _JITTER = 2.0**-5
 _LARGER = 2.0**4  # a power of two changes no rounding
 _NEARBY_POINTS = 3
-
-# Called with (done, total) comparisons; the command line sets it.
-PROGRESS: ContextVar[Callable[[int, int], None]] = ContextVar(
-    "progress", default=lambda done, total: None
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +116,7 @@ class Run:
     def _at(self, point: Point, wanted: set[tuple[VariantName, int]]) -> list[Finding]:
         """Compares at a point what is wanted of (variant, leaf), in every direction."""
         total = len(self.variants) * len(self.problem.leaves) * self.options.n_directions
+        PROGRESS.get().compared(min(self._done, total), total)
         findings = []
         for number in range(self.options.n_directions):
             for name, variant in self.variants.items():
@@ -131,7 +127,7 @@ class Run:
                 for leaf in leaves:
                     findings.append(self._finding(leaf, name, compared))
                     self._done += 1
-                    PROGRESS.get()(min(self._done, total), total)
+                    PROGRESS.get().compared(min(self._done, total), total)
         return findings
 
     def _compared(self, point: Point, number: int, variant: Variant) -> Comparison | Verdict:
@@ -157,9 +153,8 @@ class Run:
             return Finding(leaf, name, compared)
         try:
             return Finding(leaf, name, *self.measurer.judge(compared, leaf))
-        except BudgetExhausted:
-            cause = f"max_evaluations={self.options.max_evaluations} was reached"
-            return Finding(leaf, name, obstructed("budget", cause))
+        except BudgetExhausted as error:
+            return Finding(leaf, name, obstructed("budget", str(error)))
         except VariantError as error:
             cause = f"cannot run in variant {name}: {error}"
             return Finding(leaf, name, obstructed("variant", cause))
