@@ -96,9 +96,26 @@ def test_two_terms_change_places_and_labels_have_the_color_of_their_role():
     starts = [arrow.xyann[0] for arrow in arrows]
     ends = [arrow.xy[0] for arrow in arrows]
     assert ends == [starts[0], starts[3], starts[2], starts[1]]
-    tiles = [(t.get_text(), t.get_bbox_patch()) for t in ax.texts if t.get_bbox_patch()]
-    colors = {label: to_hex(box.get_facecolor()).upper() for label, box in tiles if label in "bij"}
-    assert colors == {"b": COLORS["batch"], "i": COLORS["contracting"], "j": COLORS["contracting"]}
+    tiles = [(t, t.get_bbox_patch()) for t in ax.texts if t.get_bbox_patch()]
+    colors = {"above": {}, "below": {}}  # each row in the colors of its own equation
+    for text, box in tiles:
+        row = "above" if text.get_position()[1] > 0 else "below"
+        colors[row][text.get_text()] = to_hex(box.get_facecolor()).upper()
+    batch, contracting, free = (COLORS[role] for role in ("batch", "contracting", "free"))
+    assert colors["above"] == {"b": batch, "i": contracting, "j": contracting}
+    assert colors["below"] == {"b": batch, "i": free, "j": free}  # bi,b,bj->bij
+
+
+def test_a_gradient_has_the_colors_of_its_own_equation():
+    def colors(**options):
+        ax = draw_equation("ijkm,ijkn->imn", **options)
+        tags = [t for t in ax.texts if t.get_text() in tuple("ijkmn")]
+        return {tag.get_text(): to_hex(tag.get_color()).upper() for tag in tags}
+
+    batch, contracting, free = (COLORS[role] for role in ("batch", "contracting", "free"))
+    assert colors() == {"i": batch, "j": contracting, "k": contracting, "m": free, "n": free}
+    first = {"i": batch, "j": free, "k": free, "m": free, "n": contracting}  # imn,ijkn->ijkm
+    assert colors(gradient=0) == first
 
 
 def test_a_plan_grows_down_to_the_output():

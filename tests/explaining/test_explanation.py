@@ -5,6 +5,7 @@ import pytest
 
 import tf_einsum_grad as teg
 from tf_einsum_grad.explaining.arguments import read_shape
+from tf_einsum_grad.explaining.native import NativeGradient
 
 QUESTION = ("ijkm,ijkn->imn", (100, 28, 28, 512), (100, 28, 28, 512))
 
@@ -17,10 +18,13 @@ def test_the_question():
     assert e.flops_backward == 2 * e.flops_forward
     roles = {role.label: role.role.split(":")[0] for role in e.roles}
     assert roles == {"i": "batch", "j": "contracting", "k": "contracting", "m": "free", "n": "free"}
-    assert all(work.permutes == () for g in e.gradients for work in g.work)
+    assert [work.call for g in e.gradients for work in g.work] == [
+        "einsum('ijkn,imn->ijkm', B, dL/dY)",
+        "einsum('ijkm,imn->ijkn', A, dL/dY)",
+    ]
     assert [g.native for g in e.gradients] == [
-        ("permutes 'ijkm' (321.1 MB)",),
-        ("permutes 'ijkn' (321.1 MB)",),
+        NativeGradient("einsum('imn,ijkn->ijkm', dL/dY, B)", ("permutes 'ijkm' (321.1 MB)",)),
+        NativeGradient("einsum('imn,ijkm->ijkn', dL/dY, A)", ("permutes 'ijkn' (321.1 MB)",)),
     ]
 
 
@@ -34,25 +38,60 @@ def test_the_question():
             "materialises the summed ellipsis (1.1 GB)",
         ),
         ("bij,bij->bij", [(4, 5, 6)] * 2, 0, "runs 120 products of 1x1 matrices"),
+        ("ij,jk->i", [(2, 3), (3, 4)], 1, "puts k back in a second step"),
     ],
 )
 def test_what_native_does_worse(equation, shapes, operand, phrase):
     e = teg.explain(equation, *shapes)
-    assert e.gradients[operand].native == (phrase,)
-    assert f"Native einsum {phrase} here." in str(e)
+    assert e.gradients[operand].native.drawbacks == (phrase,)
+    assert f", which {phrase}." in e.to_text(200)
 
 
 def test_nothing_is_said_of_native_where_it_does_as_well():
     first, second = teg.explain("ij,jk->ik", (2, 3), (3, 4)).gradients
-    assert first.native == ()
-    assert second.native == ("permutes 'jk' (96 B)",)  # it computes kj, the cotangent first
+    assert first.native == NativeGradient("einsum('ik,jk->ij', dL/dY, B)", ())
+    assert second.native.drawbacks == ("permutes 'jk' (96 B)",)  # it computes kj, cotangent first
     for equation, *shapes in (
-        ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
         ("ij,jk->ik", (2, 1), (1, 1)),  # of one element, `jk` is permuted for nothing
-        ("jb,kj->b", (4, 3), (5, 4)),  # k is summed out of one operand
-        ("ii,ji->ij", (3, 3), (4, 3)),  # a diagonal
+        ("ij->ji", (2, 3)),
+        ("ii->i", (3, 3)),
     ):
-        assert not any(g.native for g in teg.explain(equation, *shapes).gradients), equation
+        assert not any(g.native.drawbacks for g in teg.explain(equation, *shapes).gradients)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]),  # it runs several
+        ("ij->i", [(2, 3)]),  # it broadcasts
+        ("i,i->ii", [(3,), (3,)]),  # what follows it refuses
+        ("é,é->é", [(3,), (3,)]),
+        ("ij,ij->ij", [(1, 3), (2, 3)]),
+        ("...i,...i->i", [(2, 3), (2, 3)]),
+    ],
+)
+def test_where_native_has_no_such_einsum(equation, shapes):
+    e = teg.explain(equation, *shapes)
+    assert [g.native for g in e.gradients] == [None] * len(shapes)
+    assert "Native" not in str(e)
+
+
+@pytest.mark.parametrize("target", ["eager", "graph", "xla"])
+def test_each_target_has_its_own_kernels(target):
+    e = teg.explain("bji->bj", (4, 3, 3), target=target)
+    assert e.target == target
+    kernels = {
+        t: teg.explain("bii->bi", (4, 3, 3), target=t).forward[0].call for t in ("eager", "graph")
+    }
+    assert kernels == {
+        "eager": "diagonal(A, [1, 2], by='diag_part')",
+        "graph": "diagonal(A, [1, 2], by='stride')",
+    }
+    assert {"eager": "in eager mode", "graph": "in tf.function", "xla": "under XLA"}[target] in str(
+        e
+    )
+    with pytest.raises(teg.EinsumError, match="a target among eager, graph, xla, got 'tpu'"):
+        teg.explain("i", (2,), target="tpu")
 
 
 @pytest.mark.parametrize(
@@ -71,25 +110,30 @@ def test_derivations_say_what_happened(equation, shapes, words):
 def test_complex_gradients_conjugate():
     e = teg.explain("ij,jk->ik", (2, 3), (3, 4), dtype="complex64")
     assert "multiplied by conj B" in e.gradients[0].derivation
+    assert "dL/dA = einsum('ik,jk->ij', dL/dY, conj(B))" in str(e)
 
 
 def test_three_operands_share_intermediates():
     e = teg.explain("bqd,bkd,bkv->bqv", *[(8, 1024, 64)] * 3)
     assert e.path == ((1, 2), (0, 1))
     assert e.largest_intermediate_bytes == 4 * 8 * 64 * 64
-    assert [[work.equation for work in g.work] for g in e.gradients] == [
-        ["bqv,bdv->bqd"],
-        ["bqd,bqv->bdv", "bdv,bkv->bkd"],
-        ["bqd,bqv->bdv", "bkd,bdv->bkv"],
+    assert [[(work.result, work.equation) for work in g.work] for g in e.gradients] == [
+        [("dL/dA", "bqv,bdv->bqd")],
+        [("dL/dZ1", "bqd,bqv->bdv"), ("dL/dB", "bdv,bkv->bkd")],
+        [("dL/dZ1", "bqd,bqv->bdv"), ("dL/dC", "bkd,bdv->bkv")],
     ]
+    assert e._repr_html_().count("<td>dL/dZ1</td>") == 1, "what two gradients share stands once"
     assert e.flops_backward == 2 * e.flops_forward
 
 
 def test_what_is_permuted():
     e = teg.explain("bthd,bshd->bhts", *[(4, 64, 8, 32)] * 2)
-    assert [work.permutes for work in e.forward] == [("lhs", "rhs")]
-    assert [g.work[0].permutes for g in e.gradients] == [("rhs", "result"), ("lhs", "result")]
-    assert teg.explain("ij->ji", (64, 64)).forward[0].permutes == ("operand",)
+    assert e.forward[0].call == (
+        "reshape(matmul(reshape(permute(A, [0, 2, 1, 3]), [32, 64, 32]), "
+        "reshape(permute(B, [0, 2, 1, 3]), [32, 64, 32]), transpose_b=True), [4, 8, 64, 64])"
+    )
+    assert e.gradients[0].work[0].call.startswith("permute(reshape(matmul(reshape(dL/dY, [32,")
+    assert teg.explain("ij->ji", (64, 64)).forward[0].call == "permute(A, [1, 0])"
 
 
 def test_roles_and_places():
@@ -163,7 +207,12 @@ def test_hints_choose_the_path_and_are_checked():
     ],
 )  # fmt: skip
 def test_text_fits(equation, shapes):
-    assert all(len(line) <= 98 for line in str(teg.explain(equation, *shapes)).splitlines())
+    e = teg.explain(equation, *shapes)
+    assert str(e) == e.to_text(98)
+    for width in (40, 98, 200):
+        lines = e.to_text(width).splitlines()
+        assert max(map(len, lines)) <= width
+    assert "".join(e.to_text(40).split()) == "".join(str(e).split())
 
 
 def test_html_escapes():

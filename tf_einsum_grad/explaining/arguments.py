@@ -8,6 +8,7 @@ from typing import Any, Protocol, SupportsIndex
 from tf_einsum_grad.algebra.dtypes import DTYPES, SupportsDType, dtype_name
 from tf_einsum_grad.algebra.errors import OperandError, SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
+from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
@@ -72,6 +73,7 @@ def bind_and_plan(
     optimize: Optimize = "auto",
     sizes: Mapping[str, int] | None = None,
     size_hints: Mapping[str, int] | None = None,
+    target: Target = "graph",
 ) -> tuple[Binding, Plan]:
     """Binds labels to sizes, and plans as `einsum` does; arguments as there.
 
@@ -80,4 +82,4 @@ def bind_and_plan(
     """
     binding = bind_call(equation, shapes, sizes)
     hints = tuple(sorted((size_hints or {}).items()))
-    return binding, make_plan(binding.equation, binding.sizes, dtype, optimize, hints)
+    return binding, make_plan(binding.equation, binding.sizes, dtype, optimize, hints, target)

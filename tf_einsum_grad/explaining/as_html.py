@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from tf_einsum_grad.algebra.sizes import show_shape
-from tf_einsum_grad.explaining.as_text import show_call, show_communication
+from tf_einsum_grad.explaining.as_text import (
+    WHERE,
+    show_call,
+    show_communication,
+    show_drawbacks,
+)
 from tf_einsum_grad.explaining.findings import Findings, Gradient, Work
 from tf_einsum_grad.explaining.names import operand_name
 from tf_einsum_grad.text.numbers import show_bytes, show_flops
@@ -21,7 +26,7 @@ def to_html(findings: Findings) -> Html:
         _labels(findings),
         element("h4", "Gradients"),
         *map(_gradient, findings.gradients),
-        element("h4", "What runs"),
+        element("h4", f"What runs {WHERE[findings.target]}, {findings.dtype}"),
         _runs(findings),
     ]
     if findings.communication:
@@ -53,9 +58,16 @@ def _labels(found: Findings) -> Html:
 
 def _gradient(gradient: Gradient) -> Html:
     call = f"dL/d{operand_name(gradient.operand)} = {show_call(gradient)}"
-    native = (element("i", f"Native einsum {phrase} here.") for phrase in gradient.native)
-    lines = [element("b", element("code", call)), gradient.derivation, *native]
+    lines = [element("b", element("code", call)), gradient.derivation]
+    if len(gradient.work) == 1:
+        lines.append(_labelled("Runs", gradient.work[0].call))
+    if gradient.native:
+        lines.append(_labelled("Native", gradient.native.call, show_drawbacks(gradient)))
     return element("p", *_lines(lines))
+
+
+def _labelled(what: str, call: str, then: str = "") -> Html:
+    return element("span", f"{what}: ", element("code", call), then)
 
 
 def _lines(lines: list[str]) -> list[str]:
@@ -64,18 +76,15 @@ def _lines(lines: list[str]) -> list[str]:
 
 
 def _runs(found: Findings) -> Html:
-    runs = [("Y", work) for work in found.forward]
-    runs += [(f"dL/d{operand_name(g.operand)}", work) for g in found.gradients for work in g.work]
-    head = ("for", "equation", "kernel", "permutes", "FLOPs", "moved", "scratch")
-    return html_table(head, (_work_cells(name, work) for name, work in runs))
+    works = [*found.forward, *(work for g in found.gradients for work in g.work)]
+    rows = (_work_cells(work) for work in dict.fromkeys(works))
+    return html_table(("", "what runs", "FLOPs", "moved", "scratch"), rows)
 
 
-def _work_cells(name: str, work: Work) -> tuple[str, ...]:
+def _work_cells(work: Work) -> tuple[str, ...]:
     return (
-        name,
-        element("code", work.equation),
-        work.kernel,
-        ", ".join(work.permutes) or "none",
+        work.result,
+        element("code", work.call),
         show_flops(work.flops),
         show_bytes(work.bytes_moved),
         show_bytes(work.scratch_bytes) if work.scratch_bytes else "none",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.errors import EquationError
-from tf_einsum_grad.algebra.roles import label_roles
+from tf_einsum_grad.algebra.roles import Role, label_roles
 from tf_einsum_grad.explaining import canvas
 from tf_einsum_grad.explaining.canvas import COLORS, Place, draw_tag
 from tf_einsum_grad.explaining.names import tensor_names
@@ -23,7 +23,8 @@ def draw_equation(equation: str, gradient: int | None = None, ax: Axes | None = 
     """Draws an equation as a graph: a node for each operand and for the output, a line per label.
 
     The graph of a gradient is the same graph. Only the node that is the answer has moved, from the
-    output to the operand, and the output's place holds the incoming gradient.
+    output to the operand, and the output's place holds the incoming gradient. Colors are those of
+    the roles in the equation that is drawn: what the einsum keeps, its gradient may sum.
 
     Args:
         equation: without ellipses.
@@ -49,7 +50,7 @@ def draw_equation(equation: str, gradient: int | None = None, ax: Axes | None = 
         answer, shown = gradient, parsed.transpose(gradient)
     ax = canvas.use_axes(ax, (4.6, 4.2))
     places = _places(n)
-    _draw_labels(ax, parsed, places)
+    _draw_labels(ax, parsed, label_roles(shown), places)
     for k, (place, name) in enumerate(zip(places, names, strict=True)):
         _draw_node(ax, place, name, k == answer)
     xs, ys = zip(*places, strict=True)
@@ -93,9 +94,11 @@ def _draw_node(ax: Axes, at: Place, name: str, answer: bool) -> None:
     ax.text(*at, name, ha="center", va="center", size=13, style=style, bbox=box, zorder=5)
 
 
-def _draw_labels(ax: Axes, equation: Equation, places: Sequence[Place]) -> None:
+def _draw_labels(
+    ax: Axes, equation: Equation, roles: Mapping[str, Role], places: Sequence[Place]
+) -> None:
     """Draws a label of two nodes as a line between them, of more as a star, of one as a stub."""
-    colors = {label: COLORS[role] for label, role in label_roles(equation).items()}
+    colors = {label: COLORS[roles[label]] for label in equation.labels}
     nodes = list(zip((*equation.inputs, equation.output), places, strict=True))
     ends = {label: tuple(place for term, place in nodes if label in term) for label in colors}
     _draw_lines(ax, ends, colors)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, parse_equation
-from tf_einsum_grad.algebra.roles import Role, label_roles
+from tf_einsum_grad.algebra.roles import label_roles
 from tf_einsum_grad.explaining.canvas import INK, check_operand, color_of, use_axes
 from tf_einsum_grad.explaining.names import tensor_names
 
@@ -47,9 +47,8 @@ def draw_swap(equation: str, operand: int, ax: Axes | None = None) -> Axes:
     starts = [sum(widths[:k]) + _GAP * k for k in range(n + 1)]
     centers = [start + width / 2 for start, width in zip(starts, widths, strict=True)]
     ax = use_axes(ax, (1.2 + sum(widths) + _GAP * n, 2.9))
-    roles = label_roles(parsed)
-    _draw_row(ax, parsed, above, centers, 1.0, roles)
-    _draw_row(ax, transposed, below, centers, -1.0, roles)
+    _draw_row(ax, parsed, above, centers, 1.0)
+    _draw_row(ax, transposed, below, centers, -1.0)
     _draw_arrows(ax, operand, centers)
     ax.set_xlim(-0.4, starts[-1] + widths[-1] + 0.4)
     ax.set_ylim(-1.85, 1.85)
@@ -74,10 +73,9 @@ def _draw_row(
     names: Sequence[str],
     centers: Sequence[float],
     y: float,
-    roles: Mapping[str, Role],
 ) -> None:
-    """Draws one equation as tiles, names above or below them."""
-    terms = _terms(equation)
+    """Draws one equation as tiles, in the colors of its roles, names above or below them."""
+    terms, roles = _terms(equation), label_roles(equation)
     font = {"family": "monospace", "size": 13, "weight": "bold", "color": "white"}
     for term, name, center in zip(terms, names, centers, strict=True):
         for index, tile in enumerate(term):

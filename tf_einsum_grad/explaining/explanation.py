@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
 
-from tf_einsum_grad.algebra.dtypes import itemsize
+from tf_einsum_grad.algebra.dtypes import DTYPES, itemsize
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
-from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.errors import EinsumError, SizeError
 from tf_einsum_grad.algebra.roles import Role, label_roles, num_elements
 from tf_einsum_grad.algebra.sizes import Binding, Shape, Size
 from tf_einsum_grad.explaining.arguments import (
@@ -21,16 +21,16 @@ from tf_einsum_grad.explaining.arguments import (
 from tf_einsum_grad.explaining.as_html import to_html
 from tf_einsum_grad.explaining.as_text import to_text
 from tf_einsum_grad.explaining.derivation import derivation
-from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Permuted, Work
-from tf_einsum_grad.explaining.names import tensor_names
-from tf_einsum_grad.explaining.native import native_gradient_drawbacks
+from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Work
+from tf_einsum_grad.explaining.names import intermediate_name, operand_name, tensor_names
+from tf_einsum_grad.explaining.native import native_gradient
+from tf_einsum_grad.explaining.program import show_list, show_program
 from tf_einsum_grad.explaining.sharding import communication
-from tf_einsum_grad.lowering.contraction import Contraction, Lowering
-from tf_einsum_grad.lowering.instructions import Permute
+from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import cost_of, lower
+from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize
-from tf_einsum_grad.planning.plan import Plan, Step
-from tf_einsum_grad.text.numbers import show_bytes
+from tf_einsum_grad.planning.plan import Plan
 
 __all__ = ["Explanation", "explain"]
 
@@ -52,8 +52,12 @@ class Explanation(Findings):
         """Returns everything, as plain Python values that `json` takes."""
         return asdict(self)
 
+    def to_text(self, width: int = 98) -> str:
+        """Returns it as text, in lines of at most `width` characters."""
+        return to_text(self, width)
+
     def __str__(self) -> str:
-        return to_text(self)
+        return self.to_text()
 
     def _repr_html_(self) -> str:
         return to_html(self)
@@ -67,6 +71,7 @@ def explain(
     sizes: Mapping[str, int] | None = None,
     size_hints: Mapping[str, int] | None = None,
     mesh: Mapping[str, int] | None = None,
+    target: Target = "graph",
 ) -> Explanation:
     """Explains an einsum and its gradients, without importing TensorFlow.
 
@@ -79,35 +84,42 @@ def explain(
         sizes: as for `einsum`.
         size_hints: as for `einsum`.
         mesh: labels that are sharded, each with its number of devices, to see what is sent.
+        target: where it runs: "graph" (`tf.function`), "eager", or "xla" (`jit_compile=True`).
+            Each has kernels that are best for it.
 
     Raises:
-        EinsumError: as `einsum` does.
+        EinsumError: as `einsum` does, and where there is no such target.
 
     Example:
         >>> explanation = explain("ijkm,ijkn->imn", (100, 28, 28, 512), (100, 28, 28, 512))
         >>> [gradient.equation for gradient in explanation.gradients]
         ['imn,ijkn->ijkm', 'ijkm,imn->ijkn']
-        >>> explanation.flops_backward // explanation.flops_forward
-        2
+        >>> explanation.gradients[0].work[0].call, explanation.gradients[0].native.call
+        ("einsum('ijkn,imn->ijkm', B, dL/dY)", "einsum('imn,ijkn->ijkm', dL/dY, B)")
     """
     parsed = parse_equation(equation)
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
     name = read_dtype(equation, dtype, shapes)
-    binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints)
+    if target not in get_args(Target):
+        wanted = ", ".join(get_args(Target))
+        raise EinsumError(f"explain requires a target among {wanted}, got {target!r}")
+    binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints, target)
     bound = dict(binding.sizes)
     hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)
-    forward = tuple(_work(step.equation, step.contraction) for step in plan.steps)
+    program = _Program(binding, plan, known, name)
+    forward = tuple(map(program.forward, range(len(plan.steps))))
     largest = plan.largest_intermediate * itemsize(name)
     return Explanation(
         equation=equation,
         expanded=str(binding.expanded),
         dtype=name,
+        target=target,
         shapes=known,
         output_shape=tuple(bound[label] for label in binding.expanded.output),
         roles=_roles(binding.equation, bound),
         path=plan.path,
         forward=forward,
-        gradients=tuple(_gradient(k, parsed, binding, plan) for k in range(len(known))),
+        gradients=tuple(_gradient(k, parsed, program) for k in range(len(known))),
         flops_forward=plan.flops,
         flops_backward=_flops_backward(plan),
         largest_intermediate_bytes=max(largest, *(work.scratch_bytes for work in forward)),
@@ -133,49 +145,92 @@ def _roles(equation: Equation, sizes: Mapping[str, Size]) -> tuple[LabelRole, ..
     return tuple(roles)
 
 
-def _work(equation: Equation, contraction: Contraction) -> Work:
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """A plan with names for its tensors."""
+
+    binding: Binding
+    plan: Plan
+    shapes: tuple[Shape, ...]
+    dtype: str
+
+    def name(self, number: int) -> str:
+        """What the tensor of that number is called: an operand, or the result of a step."""
+        n, last = len(self.shapes), len(self.plan.steps) - 1
+        if number < n:
+            return operand_name(number)
+        return "Y" if number == n + last else intermediate_name(number - n)
+
+    def operand(self, number: int) -> str:
+        """The tensor as what a step takes: without the axes of size 1 that broadcast."""
+        dropped = self.binding.dropped[number] if number < len(self.shapes) else ()
+        name = self.name(number)
+        return f"squeeze({name}, {show_list(dropped)})" if dropped else name
+
+    def conjugated(self, text: str) -> str:
+        return f"conj({text})" if DTYPES[self.dtype].kind == "complex" else text
+
+    def forward(self, position: int) -> Work:
+        """What runs for a step."""
+        step = self.plan.steps[position]
+        names = [self.operand(number) for number in step.operands]
+        result = self.name(len(self.shapes) + position)
+        return _work(result, step.equation, step.contraction, names)
+
+    def backward(self, position: int, i: int) -> Work:
+        """What runs for the gradient of a step with respect to its operand `i`."""
+        step, number = self.plan.steps[position], self.plan.steps[position].operands[i]
+        names = [self.conjugated(self.operand(number)) for number in step.operands]
+        names[i] = f"dL/d{self.name(len(self.shapes) + position)}"
+        equation, contraction = step.equation.transpose(i), step.contraction.transpose(i)
+        work = _work(f"dL/d{self.name(number)}", equation, contraction, names)
+        if number < len(self.shapes) and self.binding.dropped[number]:
+            work = replace(work, call=f"reshape({work.call}, {show_list(self.shapes[number])})")
+        return work
+
+
+def _work(
+    result: str, equation: Equation, contraction: Contraction, operands: Sequence[str]
+) -> Work:
     lowering, cost = lower(contraction), cost_of(contraction)
-    result = num_elements(contraction.equation.output, contraction.likely_sizes)
+    elements = num_elements(contraction.equation.output, contraction.likely_sizes)
     return Work(
+        result=result,
         equation=str(equation),
         kernel=lowering.kernel,
-        permutes=_permutes(lowering),
+        call=show_program(lowering, equation, dict(contraction.sizes), operands),
         flops=cost.flops,
         bytes_moved=cost.bytes_moved,
-        result_bytes=result * itemsize(contraction.dtype),
+        result_bytes=elements * itemsize(contraction.dtype),
         scratch_bytes=cost.scratch_bytes,
     )
 
 
-def _permutes(lowering: Lowering) -> tuple[Permuted, ...]:
-    names: list[Permuted] = ["operand"] if len(lowering.prepare) == 1 else ["lhs", "rhs"]
-    parts = zip([*names, "result"], [*lowering.prepare, lowering.finish], strict=True)
-    return tuple(name for name, part in parts if any(isinstance(i, Permute) for i in part))
-
-
-def _gradient(k: int, parsed: Equation, binding: Binding, plan: Plan) -> Gradient:
-    equation, dtype = binding.equation, plan.steps[0].contraction.dtype
+def _gradient(k: int, parsed: Equation, program: _Program) -> Gradient:
+    binding, plan = program.binding, program.plan
+    names = [program.conjugated(operand_name(i)) for i in range(len(program.shapes))]
+    names[k] = "dL/dY"
     sizes = dict(plan.likely_sizes)
-    works = tuple(
-        _work(step.equation.transpose(i), step.contraction.transpose(i))
-        for step, i in _backward_route(plan, k)
+    return Gradient(
+        operand=k,
+        equation=str(binding.equation.transpose(k)),
+        operands=tuple(names),
+        derivation=derivation(binding, k, program.dtype),
+        work=tuple(program.backward(*place) for place in _backward_route(plan, k)),
+        native=native_gradient(parsed, binding, k, names, sizes, program.dtype),
     )
-    ellipsis = "".join(label for label in equation.labels if label not in parsed.labels)
-    native = tuple(
-        phrase + (f" ({show_bytes(size)})" if size else "")
-        for phrase, size in native_gradient_drawbacks(equation, k, ellipsis, sizes, dtype)
-    )
-    why = derivation(binding, k, dtype)
-    return Gradient(k, str(equation.transpose(k)), why, works, native)
 
 
-def _backward_route(plan: Plan, k: int) -> Sequence[tuple[Step, int]]:
-    """Lists the transposed steps on the way from the output's gradient to that of operand `k`."""
-    route: list[tuple[Step, int]] = []
+def _backward_route(plan: Plan, k: int) -> Sequence[tuple[int, int]]:
+    """Lists the steps on the way from the output's gradient to that of operand `k`.
+
+    Each is the position of a step, and which of its operands leads on.
+    """
+    route: list[tuple[int, int]] = []
     number, n = k, len(plan.equation.inputs)
     for position, step in enumerate(plan.steps):
         if number in step.operands:
-            route.insert(0, (step, step.operands.index(number)))
+            route.insert(0, (position, step.operands.index(number)))
             number = n + position
     return route
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from tf_einsum_grad.algebra.sizes import Shape, Size
+from tf_einsum_grad.explaining.native import NativeGradient
 from tf_einsum_grad.explaining.sharding import Communication
+from tf_einsum_grad.lowering.machine import Target
 
-__all__ = ["Findings", "Gradient", "LabelRole", "Permuted", "Work"]
-
-Permuted = Literal["operand", "lhs", "rhs", "result"]  # one operand, or two; what comes out
+__all__ = ["Findings", "Gradient", "LabelRole", "Work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +27,20 @@ class Work:
     """One contraction that runs.
 
     Attributes:
+        result: what it computes: "Y", "dL/dA", or of several steps "Z1", "dL/dZ1".
         equation: in the caller's labels.
-        kernel: what computes it.
-        permutes: the tensors whose axes are reordered for it.
+        kernel: what computes it, in a word or two.
+        call: what runs, to the letter: kernels, the operands in their order, axes and shapes.
         flops: multiplications and additions.
         bytes_moved: read and written by its kernels.
         result_bytes: of what it gives.
         scratch_bytes: of the largest tensor made on the way.
     """
 
+    result: str
     equation: str
     kernel: str
-    permutes: tuple[Permuted, ...]
+    call: str
     flops: int
     bytes_moved: int
     result_bytes: int
@@ -53,16 +54,18 @@ class Gradient:
     Attributes:
         operand: its number.
         equation: the transposed equation, the incoming gradient in the slot of the operand.
+        operands: what stands in its slots.
         derivation: how it was obtained, in words.
         work: what runs for it; with three operands or more the steps that lead to it.
-        native: what TensorFlow's own gradient would do worse, as phrases.
+        native: what TensorFlow's own einsum runs for it, where that is one einsum.
     """
 
     operand: int
     equation: str
+    operands: tuple[str, ...]
     derivation: str
     work: tuple[Work, ...]
-    native: tuple[str, ...]
+    native: NativeGradient | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Findings:
         equation: as the caller wrote it.
         expanded: explicit, and with labels for ellipses.
         dtype: of the operands.
+        target: where it runs: "eager", "graph", or "xla".
         shapes: of the operands.
         output_shape: of the result.
         roles: what the equation does with each label.
@@ -89,6 +93,7 @@ class Findings:
     equation: str
     expanded: str
     dtype: str
+    target: Target
     shapes: tuple[Shape, ...]
     output_shape: Shape
     roles: tuple[LabelRole, ...]

@@ -1,55 +1,116 @@
-"""What TensorFlow's own einsum would do, as far as it is worse: a model of it, for `explain`.
+"""What TensorFlow's own einsum runs for a gradient, and where that is worse: a model of it.
 
 Read from `tensorflow/python/ops/linalg_grad.py` (`_EinsumGrad`) and the Einsum kernel, 2.16 to
 2.21: the gradient with respect to one operand contracts the cotangent, always first, with the
 other operand; the kernel permutes whatever is not (batch, free, contracting) in the order in which
-labels appear; broadcast ellipsis dimensions are kept in the gradient and summed afterwards.
+labels appear; broadcast ellipsis dimensions are kept in the gradient and summed afterwards; labels
+that were summed out of the operand alone are put back by a broadcast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.dtypes import itemsize
-from tf_einsum_grad.algebra.equation import Equation
+from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation
 from tf_einsum_grad.algebra.roles import label_roles, num_elements
-from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.algebra.sizes import Binding, Size
 from tf_einsum_grad.lowering.einsum_layout import einsum_layout
+from tf_einsum_grad.text.numbers import show_bytes
 
-__all__ = ["native_gradient_drawbacks"]
+__all__ = ["NativeGradient", "native_gradient"]
 
 
-def native_gradient_drawbacks(
-    equation: Equation, k: int, ellipsis: str, sizes: Mapping[str, Size], dtype: str
-) -> tuple[tuple[str, int], ...]:
-    """Finds what native does worse in the gradient with respect to operand `k` of two.
+@dataclass(frozen=True, slots=True)
+class NativeGradient:
+    """What native einsum runs for the gradient with respect to one operand.
+
+    Attributes:
+        call: the einsum that it runs.
+        drawbacks: what that does worse than need be, as phrases.
+    """
+
+    call: str
+    drawbacks: tuple[str, ...]
+
+
+def native_gradient(
+    parsed: Equation,
+    binding: Binding,
+    k: int,
+    names: Sequence[str],
+    sizes: Mapping[str, Size],
+    dtype: str,
+) -> NativeGradient | None:
+    """Finds what native einsum runs for the gradient with respect to operand `k`.
 
     Args:
-        equation: with ellipses expanded.
+        parsed: the equation, which may hold ellipses.
+        binding: the same without, and what broadcasts.
         k: the operand.
-        ellipsis: the labels that `...` stands for.
+        names: what stands in each slot of the gradient's equation.
         sizes: each label with its size.
         dtype: of the operands.
 
     Returns:
-        Pairs of a phrase and the bytes it is about.
+        None where native has no such einsum, and where it runs several: of three operands or more.
     """
-    if len(equation.inputs) != 2:
-        return ()
+    if len(parsed.inputs) > 2 or not _takes(parsed, binding):
+        return None
+    inputs, output = list(parsed.inputs), parsed.output
+    if len(inputs) == 2 and ELLIPSIS in output:
+        inputs = [term if ELLIPSIS in term else term + ELLIPSIS for term in inputs]
+    subscripts, others = inputs[k], inputs[:k] + inputs[k + 1 :]
+    alone = [x for x in dict.fromkeys(subscripts) if x not in "".join([*others, output, "."])]
+    if alone and not others:
+        return None  # a broadcast, which no einsum is needed for
+    kept = "".join(x for x in subscripts if x not in alone)
+    operands = [names[k], *names[:k], *names[k + 1 :]]
+    call = f"einsum('{Equation((output, *others), kept)}', {', '.join(operands)})"
+    if alone:
+        return NativeGradient(call, (f"puts {', '.join(alone)} back in a second step",))
+    drawbacks = _drawbacks(parsed, binding.equation, k, sizes, dtype) if others else ()
+    return NativeGradient(call, tuple(drawbacks))
+
+
+def _takes(parsed: Equation, binding: Binding) -> bool:
+    """Whether native einsum takes such an equation, as far as that follows from labels."""
+    inputs, output = "".join(parsed.inputs), parsed.output.replace(ELLIPSIS, "")
+    narrow = [
+        subscripts[axis]
+        for subscripts, axes in zip(binding.expanded.inputs, binding.dropped, strict=True)
+        for axis in axes
+    ]
+    return (
+        set(parsed.labels) <= set(string.ascii_letters) & set(inputs)
+        and len(set(output)) == len(output)
+        and (ELLIPSIS in parsed.output) == (ELLIPSIS in inputs)
+        and not set(narrow) & set(parsed.labels)
+    )
+
+
+def _drawbacks(
+    parsed: Equation, equation: Equation, k: int, sizes: Mapping[str, Size], dtype: str
+) -> Iterator[str]:
     subscripts, other = equation.inputs[k], equation.inputs[1 - k]
     item = itemsize(dtype)
-    kept = "".join(x for x in ellipsis if x in equation.output and x not in subscripts)
-    if kept:
-        size = item * num_elements(dict.fromkeys(kept + subscripts), sizes)
-        return (("materialises the summed ellipsis", size),)
+    hidden = [x for x in equation.output if x not in parsed.labels and x not in subscripts]
+    if hidden:
+        size = item * num_elements(dict.fromkeys([*hidden, *subscripts]), sizes)
+        yield f"materialises the summed ellipsis ({show_bytes(size)})"
+        return
     dot = Equation((equation.output, other), subscripts)
     roles = set(label_roles(dot).values())
     if any(len(set(term)) < len(term) for term in (*dot.inputs, dot.output)):
-        return ()
+        return
     if not roles <= {"batch", "contracting", "free"}:
-        return ()
+        return
     if roles <= {"batch"}:
-        return ((f"runs {num_elements(subscripts, sizes):,} products of 1x1 matrices", 0),)
+        yield f"runs {num_elements(subscripts, sizes):,} products of 1x1 matrices"
+        return
     moved = [term for term in einsum_layout(dot).permuted if num_elements(term, sizes) > 1]
-    total = 2 * item * sum(num_elements(term, sizes) for term in moved)
-    return ((f"permutes {', '.join(map(repr, moved))}", total),) if moved else ()
+    if moved:
+        total = 2 * item * sum(num_elements(term, sizes) for term in moved)
+        yield f"permutes {' and '.join(map(repr, moved))} ({show_bytes(total)})"
