@@ -1,5 +1,6 @@
 """The gradients that TensorFlow computes, in each variant."""
 
+import pytest
 import tensorflow as tf
 
 from tests.gradcheck.helpers import names, with_gradient, x
@@ -18,6 +19,43 @@ def test_indexed_slices_with_duplicates():
         check_gradients(with_gradient(lambda t: tf.gather(t, [0, 1, 1]), half), x(3, 2)).status
         == "FAIL"
     )
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda v: tf.math.segment_sum(v, [0, 0, 1]),
+        lambda v: tf.math.unsorted_segment_sum(v, [1, 1, 0], 2),
+        lambda v: tf.scatter_nd([[0], [2], [2]], v, [5, 2]),
+        lambda v: tf.gather(v, [0, 0, 2]),
+    ],
+)
+def test_forward_mode_with_slices_that_share_an_index(fn):
+    assert check_gradients(fn, x(3, 2), variants="forward").status == "PASS"
+
+
+@pytest.mark.parametrize("variant", ["eager", "graph"])
+@pytest.mark.parametrize(
+    ("fn", "missing"),
+    [
+        (lambda v: tf.linalg.lu(v @ v)[0], "for Lu here; it is 'Lu' (test_analytic.py:"),
+        (lambda v: tf.foldl(lambda a, b: tf.linalg.lu(a + b)[0], tf.stack([v, v])), "for Lu here"),
+        (tf.function(lambda v: tf.linalg.lu(v @ v)[0]), "for Lu here; it is 'Lu' (test_analytic"),
+    ],
+)
+def test_an_op_without_a_gradient_is_named(variant, fn, missing):
+    report = check_gradients(fn, x(3, 3), variants=variant)
+    assert report.status == "MISSING" and report.summary().count("has no gradient") == 1
+    assert f"TensorFlow has no gradient {missing}" in report.summary()
+
+
+def test_a_gradient_that_is_not_implemented_is_missing():
+    def backward(dy, v):
+        raise NotImplementedError("for full matrices")
+
+    report = check_gradients(with_gradient(tf.sin, backward), x(3))
+    assert report.status == "MISSING"
+    assert "has no gradient here: NotImplementedError: for full matrices" in report.summary()
 
 
 def test_complex_leaves():

@@ -1,6 +1,11 @@
 """What people may pass: calling conventions, names, the choice of leaves."""
 
+import json
+import subprocess
+import sys
+
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
@@ -27,6 +32,35 @@ def test_integer_inputs_are_skipped_not_refused():
     report = check_gradients(tf.gather, (x(5, 2), tf.constant([0, 0, 3])))
     assert report.passed
     assert names(report, "SKIPPED") == ["indices"]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("axis", [-1, 0, np.int64(-1), np.int32(0), np.uint8(1)])
+@pytest.mark.parametrize("given", ["tuple", "list", "dict"])
+def test_integers_of_python_and_numpy_stay_what_they_are(given, axis, order):
+    def fn(v, axis):
+        return tf.nn.softmax(tf.concat([v] * (int(axis) + 2), 0), range(2)[axis])
+
+    inputs = {
+        "tuple": (x(3, 2), axis),
+        "list": [x(3, 2), axis],
+        "dict": {"v": x(3, 2), "axis": axis},
+    }
+    report = check_gradients(fn, inputs[given], order=order)
+    assert report.passed and report.reference == "promote", report.summary()
+    assert names(report, "SKIPPED") == ["axis"]
+
+
+def test_variables_of_a_distribution_strategy_are_each_one_leaf():
+    program = [sys.executable, "-m", "tests.gradcheck.mirrored_program"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    w = ["v", "w"]
+    dense = ["inputs", "dense/kernel", "dense/bias"]
+    norm = [f"batch_normalization/{name}" for name in ("gamma", "beta")]
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        replicas: [["PASS", w], ["PASS", [*dense, *norm]]] for replicas in ("1", "2")
+    }
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,33 @@ def test_kernels_and_definitions_are_found():
         private.op_def("NoSuchOp")
 
 
+def test_the_graph_of_a_function_that_a_graph_calls():
+    inner = tf.function(tf.sin)
+    outer = tf.function(lambda v: inner(v)).get_concrete_function(tf.TensorSpec([2]))
+    (name,) = (f.signature.name for f in outer.graph.as_graph_def().library.function)
+    kinds = [op.type for op in private.function_graph(outer.graph, name).get_operations()]
+    assert "Sin" in kinds
+    assert private.function_graph(object(), name) is None
+
+
+@pytest.mark.parametrize("outer", [lambda fn: fn, tf.function])
+def test_an_op_without_a_gradient_is_named(outer):
+    v = tf.eye(2)
+
+    def gradient(v):
+        with tf.GradientTape() as tape:
+            tape.watch(v)
+            (y,) = tf.while_loop(
+                lambda y: True, lambda y: [tf.linalg.lu(y)[0]], [v], maximum_iterations=1
+            )
+        return tape.gradient(y, v)
+
+    with pytest.raises(Exception, match="Lu") as caught:  # its kind depends on autograph
+        outer(gradient)(v)
+    assert private.without_gradient(caught.value) == "Lu"
+    assert private.without_gradient(LookupError("a key")) == ""
+
+
 def test_seed_state_round_trip():
     tf.random.set_seed(4)
     state = private.seed_state()

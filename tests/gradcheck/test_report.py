@@ -44,6 +44,40 @@ def test_the_summary_names_leaf_indices_values_tolerance_and_cause():
     assert "ok (" not in text
 
 
+def test_the_hint_comes_first_in_every_form():
+    wrong = report(leaf(), hints=("look here",), notes=("held",), warnings=("w",))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(wrong)
+    for text in (wrong.summary(), console.export_text(), wrong.to_html()):
+        places = [text.index(part) for part in ("look here", "dense/kernel", "note: held")]
+        assert places == sorted(places)
+        assert "order 1" in text
+    assert wrong.summary().splitlines()[1] == "  hint: look here"
+
+
+def test_what_is_upstream_is_one_line():
+    upstream = [leaf(f"layer{i}", upstream=True) for i in range(9)]
+    text = report(*upstream, leaf()).summary()
+    assert (
+        "upstream, so wrong as well: 'layer0', 'layer1', 'layer2', 'layer3', 'layer4' and 4" in text
+    )
+    assert text.count("analytic") == 2  # the leaf's own, and its element's
+
+
+@pytest.mark.parametrize("status", [Status.PASS_NEARBY, Status.INCONCLUSIVE, Status.MISSING])
+def test_leaves_of_which_the_same_is_to_be_said_share_a_line(status):
+    bare = {"status": status, "abs_error": math.nan, "cause": "for a reason"}
+    text = report(*(leaf(f"leaf{i}", **bare) for i in range(3)), leaf("kernel")).summary()
+    assert text.count("for a reason") == 1
+    assert f"{status} 'leaf0', 'leaf1', 'leaf2'\n" in text
+
+
+def test_a_long_list_of_failures_is_cut():
+    text = report(*(leaf(f"leaf{i:02}") for i in range(30))).summary()
+    assert "leaf09 (" in text and "leaf10 (" not in text
+    assert "and like these: 'leaf10'" in text and "and 15 more" in text
+
+
 def test_passed_and_raising():
     good = report(leaf(status=Status.PASS))
     assert good and good.passed and good.raise_if_failed() is good

@@ -39,6 +39,22 @@ def test_max_evaluations():
     assert "max_evaluations=4 was reached" in report.summary()
 
 
+@pytest.mark.parametrize(
+    "fn", [tf.floor, tf.stop_gradient, lambda v: tf.floor(v) + float(tf.floor(v)[0]), tf.zeros_like]
+)
+def test_second_order_of_what_has_no_gradient(fn):
+    report = check_gradients(fn, x(3), order=2)
+    assert report.passed and report.order == 1
+    assert "no leaf has a gradient, so there is no second order" in report.summary()
+
+
+def test_the_report_says_which_orders_were_checked():
+    assert ", order 1, " in check_gradients(tf.sin, x(3)).summary().replace("  order", ", order")
+    assert "orders 1 and 2, " in check_gradients(tf.sin, x(3), order=2).summary()
+    wrong = check_gradients(with_gradient(tf.sin, lambda dy, v: dy), x(3), order=2)
+    assert wrong.order == 1 and "second order was not checked" in wrong.summary()
+
+
 @pytest.mark.parametrize("fn", [tf.sin, lambda v: v * float(tf.reduce_sum(v))])
 def test_seconds(fn):
     report = check_gradients(fn, x(50), seconds=0)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad.gradcheck import private
 from tf_einsum_grad.gradcheck.numeric import Array, Arrays, inner, wide
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, Tensors, VariantName, brief
 from tf_einsum_grad.gradcheck.replay import Concrete
@@ -25,6 +26,18 @@ Gradients = Sequence[tf.Tensor | tf.IndexedSlices | None]
 
 class BackwardError(RuntimeError):
     """The backward pass raised, where the forward pass did not."""
+
+
+class NoGradientError(BackwardError):
+    """TensorFlow has no gradient for an op on the way.
+
+    Attributes:
+        op: its kind; "" where only the message says.
+    """
+
+    def __init__(self, op: str, message: str) -> None:
+        super().__init__(f"for {op} here" if op else f"here: {message}")
+        self.op = op
 
 
 class VariantError(RuntimeError):
@@ -78,10 +91,18 @@ def vjp(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             sources = problem.sources(args)
             tape.watch(sources)
-            outputs = call(args)
+            try:
+                outputs = call(args)
+            except Exception as error:  # a tf.function makes its gradient when it is called
+                if op := private.without_gradient(error):
+                    raise NoGradientError(op, brief(error)) from error
+                raise
         try:
             gradients = tape.gradient(outputs, sources, output_gradients=list(cotangents))
         except Exception as error:  # whatever a custom gradient raises is a finding, not a crash
+            op = private.without_gradient(error)
+            if op or isinstance(error, NotImplementedError):
+                raise NoGradientError(op, brief(error)) from error
             raise BackwardError(brief(error)) from error
         return outputs, gradients
 
@@ -191,7 +212,7 @@ class ForwardMode(Backward):
         except Exception as error:
             raise VariantError(brief(error)) from error
         parts = [
-            np.ravel(np.real(np.conj(v) * wide(t)))
+            np.ravel(np.real(np.conj(v) * _dense(t, v.shape)))
             for v, t in zip(self.cotangents, tangents, strict=True)
             if t is not None
         ]
@@ -203,11 +224,16 @@ def _checked(leaf: Leaf, gradient: tf.Tensor | tf.IndexedSlices | None) -> tuple
     if gradient is None:
         return None, ""
     other = f"its dtype is {gradient.dtype.name}, the leaf's is {leaf.dtype.name}"
-    if isinstance(gradient, tf.IndexedSlices):
-        dense = np.zeros(leaf.shape, wide(gradient.values).dtype)
-        np.add.at(dense, gradient.indices.numpy(), wide(gradient.values))
-    else:
-        dense = wide(gradient)
+    dense = _dense(gradient, leaf.shape)
     if dense.shape != leaf.shape:
         return None, f"its shape is {dense.shape}, the leaf's is {leaf.shape}"
     return dense, "" if gradient.dtype == leaf.dtype else other
+
+
+def _dense(gradient: tf.Tensor | tf.IndexedSlices, shape: tuple[int, ...]) -> Array:
+    """Returns a gradient or tangent as an array; slices with the same index are summed."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return wide(gradient)
+    dense = np.zeros(shape, wide(gradient.values).dtype)
+    np.add.at(dense, gradient.indices.numpy(), wide(gradient.values))
+    return dense

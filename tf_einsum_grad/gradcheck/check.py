@@ -11,7 +11,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from tf_einsum_grad.gradcheck.diagnose import diagnose, hints, leaf_report
+from tf_einsum_grad.gradcheck.diagnose import diagnose, hints, leaf_report, notes
+from tf_einsum_grad.gradcheck.flow import Flow
 from tf_einsum_grad.gradcheck.inputs import InputChoice, Loss, VariableChoice, build_problem
 from tf_einsum_grad.gradcheck.problem import (
     Kinks,
@@ -144,6 +145,7 @@ class _Check:
         self.problem, self.options, self.guard = problem, options, guard
         self.warnings: list[str] = []
         self.hints: list[str] = []
+        self.notes: list[str] = []
         self.leaves: list[LeafReport] = []
         self.runs: list[Run] = []
         self.reference: str = options.reference
@@ -152,18 +154,24 @@ class _Check:
     def all_orders(self) -> None:
         """Checks first order, then second order unless the first already failed."""
         first = self._one_order(self.problem, 1)
-        if self.options.order == 2 and worst(leaf.status for leaf in self.leaves).passed:
-            self._one_order(gradient_problem(self.problem, first.base_point.cotangents[0]), 2)
-        elif self.options.order == 2:
+        if self.options.order == 1:
+            return
+        if not worst(leaf.status for leaf in self.leaves).passed:
             self.warnings.append("second order was not checked, since first order did not pass")
+            return
+        second = gradient_problem(self.problem, first.base_point.cotangents[0])
+        if second is None:
+            self.notes.append("no leaf has a gradient, so there is no second order")
+        else:
+            self._one_order(second, 2)
 
     def _one_order(self, problem: Problem, order: int) -> Run:
-        run = Run(problem, self.options, self.guard, order)
+        run, flow = Run(problem, self.options, self.guard, order), Flow(problem)
         self.runs.append(run)
         oracle = run.oracle
         with closing(oracle):
             findings = run.findings()
-            reports = diagnose(run, findings)
+            reports = diagnose(run, flow, findings)
             symmetry = run.symmetry() if order == 2 else {}
         if order == 1 or oracle.used != {"promote"}:
             self.reference = "+".join(sorted(oracle.used)) or self.options.reference
@@ -177,7 +185,10 @@ class _Check:
                 found = leaf_report(problem.leaves[0], verdict, name, order)
                 whole = "symmetry of the second derivative"
                 self.leaves.append(replace(found, name=whole, shape=(), dtype=""))
-        self.hints += hints(problem, reports)
+        self.hints += hints(problem, flow, reports)
+        if order == 1:
+            freeze = self.options.stop_gradient == "freeze"
+            self.notes += notes(problem, flow, reports, freeze)
         return run
 
     def report(self, name: str, seconds: float) -> GradientReport:
@@ -207,6 +218,8 @@ class _Check:
             seconds=seconds,
             warnings=tuple(dict.fromkeys(self.warnings)),
             hints=tuple(self.hints),
+            notes=tuple(self.notes),
+            order=max(run.order for run in self.runs),
             name=name,
         )
 

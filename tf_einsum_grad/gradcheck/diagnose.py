@@ -6,6 +6,8 @@ and, by subtraction, that of the other half: bisection needs log2(n) numeric der
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,15 +16,19 @@ import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import BackwardError, VariantError
 from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
+from tf_einsum_grad.gradcheck.flow import Flow, describe
 from tf_einsum_grad.gradcheck.numeric import Along, Array, Derivative, inner
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, VariantName, static_shape
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS
-from tf_einsum_grad.gradcheck.report import LeafReport
+from tf_einsum_grad.gradcheck.report import LeafReport, listed
 from tf_einsum_grad.gradcheck.run import Finding, Run
 from tf_einsum_grad.gradcheck.status import Status, worst
-from tf_einsum_grad.gradcheck.verdict import Verdict
+from tf_einsum_grad.gradcheck.verdict import ZERO, Verdict
 
 _LOCALIZED = 5  # leaves; each costs about 12 log2(n) evaluations
+_HINTS = 3
+_ALL = 0.9  # of an error, for one element to be the only one that is wrong
+_WHOLE = 0.02  # how near the inverse of a factor is to a whole number that it is taken for
 _IGNORES = "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
 _WRONG = (Status.FAIL, Status.MISSING)
 
@@ -34,35 +40,71 @@ class Element:
     index: tuple[int, ...]
     analytic: float
     numeric: float
+    share: float = math.nan  # its part of the whole leaf's error
 
     @property
     def error(self) -> float:
         """How far apart the two are."""
         return abs(self.analytic - self.numeric)
 
+    @property
+    def differs(self) -> bool:
+        """Whether people see a difference in the digits that are shown."""
+        return math.isfinite(self.error) and f"{self.analytic:.6g}" != f"{self.numeric:.6g}"
 
-def diagnose(run: Run, findings: Sequence[Finding]) -> list[LeafReport]:
-    """Reports the worst finding of each leaf, with elements and a cause where it failed."""
+
+def diagnose(run: Run, flow: Flow, findings: Sequence[Finding]) -> list[LeafReport]:
+    """Reports the worst finding of each leaf, with elements and a cause where it failed.
+
+    What lies upstream of another wrong leaf is wrong because of that, so it gets no closer look.
+    """
+    mine: dict[int, list[Finding]] = {}
+    for finding in findings:
+        mine.setdefault(finding.leaf, []).append(finding)
+    chosen = {leaf: _worst(found) for leaf, found in mine.items()}
+    wrong = [i for i, f in chosen.items() if f.verdict.status in _WRONG and f.where is not None]
+    nearest = nearest_to_faults(flow, wrong)
+    localized = nearest[:_LOCALIZED] if run.options.localize else []
     reports = []
-    budget = _LOCALIZED if run.options.localize else 0
     for index, leaf in enumerate(run.problem.leaves):
-        mine = [f for f in findings if f.leaf == index]
-        status = worst(f.verdict.status for f in mine)
-        chosen = max((f for f in mine if f.verdict.status == status), key=_excess)
-        kink = chosen.verdict.kink or next((f.verdict.kink for f in mine if f.verdict.kink), "")
-        report = leaf_report(leaf, replace(chosen.verdict, kink=kink), chosen.variant, run.order)
-        at = chosen.where
-        if status in _WRONG and at is not None:
-            if budget > 0:
-                budget -= 1
-                elements = _elements(run.measurer, chosen, at)
-                values = tuple((e.analytic, e.numeric) for e in elements)
-                indices = tuple(e.index for e in elements)
-                report = replace(report, worst_indices=indices, worst_values=values)
-            report = _with_cause(run.problem, report, index, at, mine)
-            report = replace(report, cause=report.cause + _variants(run, mine))
-        reports.append(report)
+        finding = chosen[index]
+        report = leaf_report(leaf, finding.verdict, finding.variant, run.order)
+        if index in nearest:
+            elements = _elements(run.measurer, finding) if index in localized else []
+            report = _explained(run.problem, report, finding, mine[index], elements)
+            report = replace(report, cause=report.cause + _variants(run, mine[index]))
+        elif index in wrong:
+            below = next(i for i in nearest if flow.leads_to(index, [i]))
+            cause = f"upstream of {run.problem.leaves[below].name!r}, so wrong as well"
+            report = replace(report, upstream=True, cause=cause)
+        reports.append(replace(report, tested=not all(map(_idle, mine[index]))))
     return reports
+
+
+def nearest_to_faults(flow: Flow, wrong: Sequence[int]) -> list[int]:
+    """Returns the wrong leaves that are upstream of no other, the last in the order of use first.
+
+    A wrong gradient spoils all upstream of it and nothing downstream, so these are nearest to what
+    is wrong.
+    """
+    others = {leaf: [other for other in wrong if other != leaf] for leaf in wrong}
+    found = [leaf for leaf in wrong if not flow.leads_to(leaf, others[leaf])]
+    place = {leaf: position for position, leaf in enumerate(flow.first_uses)}
+    return sorted(found, key=lambda leaf: (place.get(leaf, -1), leaf), reverse=True)
+
+
+def _worst(findings: Sequence[Finding]) -> Finding:
+    status = worst(f.verdict.status for f in findings)
+    chosen = max((f for f in findings if f.verdict.status == status), key=_excess)
+    kinks = (f.verdict.kink for f in findings if f.verdict.kink)
+    kink = chosen.verdict.kink or next(kinks, "")
+    return replace(chosen, verdict=replace(chosen.verdict, kink=kink))
+
+
+def _idle(finding: Finding) -> bool:
+    """Whether there was nothing to see: the derivative is zero, and so is what was compared."""
+    verdict = finding.verdict
+    return verdict.status == Status.PASS and (verdict.scale == 0 or verdict.cause == ZERO)
 
 
 def leaf_report(leaf: Leaf, verdict: Verdict, variant: VariantName, order: int) -> LeafReport:
@@ -84,9 +126,9 @@ def _excess(finding: Finding) -> float:
     return error / tolerance if tolerance > 0 else error
 
 
-def _elements(measurer: Measurer, finding: Finding, at: Comparison) -> tuple[Element, ...]:
-    leaf, tolerance = finding.leaf, finding.verdict.tolerance
-    if leaf not in at.backward.defects:
+def _elements(measurer: Measurer, finding: Finding) -> list[Element]:
+    leaf, at, tolerance = finding.leaf, finding.where, finding.verdict.tolerance
+    if at is not None and leaf not in at.backward.defects:
         with suppress(BudgetExhausted, VariantError):
             found = bisect(
                 at.u(leaf),
@@ -94,8 +136,8 @@ def _elements(measurer: Measurer, finding: Finding, at: Comparison) -> tuple[Ele
                 lambda w: _quick(measurer.derivative(at, leaf, w), tolerance),
                 tolerance=tolerance,
             )
-            return tuple(e for e in found if np.isfinite(e.error))
-    return ()
+            return [e for e in found if e.differs]
+    return []
 
 
 def _quick(derivative: Derivative, tolerance: float) -> float:
@@ -105,16 +147,25 @@ def _quick(derivative: Derivative, tolerance: float) -> float:
     return estimate.value
 
 
-def _with_cause(
-    problem: Problem, report: LeafReport, leaf: int, at: Comparison, findings: Sequence[Finding]
+def _explained(
+    problem: Problem,
+    report: LeafReport,
+    finding: Finding,
+    findings: Sequence[Finding],
+    elements: Sequence[Element],
 ) -> LeafReport:
-    if report.cause:
+    """Adds the elements and the likely cause."""
+    indices = tuple(e.index for e in elements)
+    values = tuple((e.analytic, e.numeric) for e in elements)
+    report = replace(report, worst_indices=indices, worst_values=values)
+    at, leaf = finding.where, finding.leaf
+    if report.cause or at is None:
         return report
     if report.status == Status.MISSING:
         return replace(report, cause=_why_missing(problem))
     same = [f.verdict for f in findings if f.variant == report.variant]
     failed = [v for v in same if v.status == Status.FAIL]
-    pairs = [*report.worst_values, *((v.analytic, v.estimate.value) for v in failed)]
+    pairs = [*values, *((v.analytic, v.estimate.value) for v in failed)]
     ratio = constant_ratio(pairs) if len(failed) == len(same) else None
     gradient = at.backward.gradients[leaf]
     seen = at.u(leaf), report.numeric, report.tolerance
@@ -122,7 +173,7 @@ def _with_cause(
         _ignores_cotangent(at, leaf)
         or (as_another(gradient, *seen) if gradient is not None else "")
         or (describe_ratio(ratio, _sizes(problem, at, leaf)) if ratio is not None else "")
-        or _by_elements(report)
+        or _by_elements(elements)
     )
     if at.exact:
         cause += " (seen in a float64 run of the traced gradient)"
@@ -153,18 +204,22 @@ def _ignores_cotangent(at: Comparison, leaf: int) -> str:
 
 
 def _sizes(problem: Problem, at: Comparison, leaf: int) -> list[int]:
-    """Returns dimensions and element counts that a factor may come from."""
+    """Returns sizes that a factor may come from: of dimensions, and of several together."""
     shapes = [problem.leaves[leaf].shape, *map(static_shape, problem.args)]
     shapes += [y.shape for y in at.backward.outputs]
-    return sorted({n for shape in shapes for n in (*shape, int(np.prod(shape)))})
+    together = (
+        dims
+        for shape in shapes
+        for count in range(1, len(shape) + 1)
+        for dims in itertools.combinations(shape, count)
+    )
+    return sorted(set(map(math.prod, together)))
 
 
-def _by_elements(report: LeafReport) -> str:
-    if len(report.worst_indices) == 1:
-        return f"a single element is wrong, [{', '.join(map(str, report.worst_indices[0]))}]"
-    text = "the gradient does not match the function"
-    signs = {np.sign(numeric) for _, numeric in report.worst_values}
-    return f"{text}; see the elements" if signs in ({1}, {-1}) else text
+def _by_elements(elements: Sequence[Element]) -> str:
+    if len(elements) == 1 and elements[0].share > _ALL:
+        return f"a single element is wrong, [{', '.join(map(str, elements[0].index))}]"
+    return "the gradient does not match the function"
 
 
 def _variants(run: Run, findings: Sequence[Finding]) -> str:
@@ -176,44 +231,46 @@ def _variants(run: Run, findings: Sequence[Finding]) -> str:
     return f"; wrong only in {', '.join(sorted(bad))}, right in {', '.join(good)}"
 
 
-def hints(problem: Problem, reports: Sequence[LeafReport]) -> list[str]:
-    """Says where to look first: a wrong gradient spoils all upstream of it, nothing downstream.
+def hints(problem: Problem, flow: Flow, reports: Sequence[LeafReport]) -> list[str]:
+    """Says where to look first.
 
-    So the last failing leaf in the order of use and the first passing one after it bracket the
-    place.
+    The op that first uses the wrong leaf that is nearest to the fault, and the leaf that is used
+    next and passes, bracket the place.
     """
-    order = _first_uses(problem)
-    failing = [leaf for leaf in order if reports[leaf].status in _WRONG]
-    if not failing or len(order) < 3:
-        return []
-    last = max(failing, key=order.__getitem__)
-    after = [reports[leaf].name for leaf in order if order[leaf] > order[last]]
-    text = f"look at or after the op that first uses {reports[last].name!r}"
-    if not after:
-        return [f"{text}: no leaf that is used later fails"]
-    return [f"{text}; from the one that uses {after[0]!r} on, gradients are right"]
+    uses = flow.first_uses
+    wrong = [leaf for leaf in uses if reports[leaf].status in _WRONG and not reports[leaf].upstream]
+    compared = [leaf for leaf in wrong if not math.isnan(reports[leaf].abs_error)]
+    found = []
+    for leaf in reversed(compared[-_HINTS:]):
+        after = [i for i in uses if reports[i].status.passed and flow.leads_to(leaf, [i])]
+        text = f"look at or after {describe(uses[leaf])}, which first uses {reports[leaf].name!r}"
+        if after:
+            text += f"; from what uses {reports[after[0]].name!r} on, gradients are right"
+        found.append(text)
+    return found
 
 
-def _first_uses(problem: Problem) -> dict[int, int]:
-    """Returns, for each leaf, in order, the position of the first op that uses it in the trace."""
-    if problem.concrete is None:
-        return {}
-    graph = problem.concrete.graph
-    captured = {external.ref(): internal for external, internal in graph.captures}
-    leaf_of: dict[str, int] = {}
-    for i, leaf in enumerate(problem.leaves):
-        if isinstance(leaf.source, int):
-            leaf_of[problem.concrete.inputs[leaf.source].name] = i
-        elif leaf.source.handle.ref() in captured:
-            leaf_of[captured[leaf.source.handle.ref()].name] = i
-    uses: dict[int, int] = {}
-    for position, op in enumerate(graph.get_operations()):
-        for used in [leaf_of[tensor.name] for tensor in op.inputs if tensor.name in leaf_of]:
-            if op.type in ("ReadVariableOp", "Cast", "Identity"):  # early, but not yet a use
-                leaf_of[op.outputs[0].name] = used
-            else:
-                uses.setdefault(used, position)
-    return uses
+def notes(problem: Problem, flow: Flow, reports: Sequence[LeafReport], freeze: bool) -> list[str]:
+    """Says what was held fixed, and what was not tested."""
+    found = []
+    named, inside = flow.held()
+    if freeze and named:
+        found.append(
+            f"held fixed by stop_gradient: {'; '.join(named)}; "
+            'stop_gradient="differentiate" takes derivatives through it'
+        )
+    if freeze and inside:
+        found.append(f"held fixed inside functions of TensorFlow and Keras: {inside} values")
+    if assigned := flow.assigned():
+        found.append(f"assigned, so held fixed, and put back: {listed(assigned)}")
+    idle = [i for i, report in enumerate(reports) if not report.tested and i not in flow.unused]
+    if idle:
+        names = listed(reports[i].name for i in idle)
+        found.append(f"nothing was tested at {names}: the derivative is zero here")
+    unused = [i for i in sorted(flow.unused) if reports[i].status.passed]
+    if unused:
+        found.append(f"no output depends on {listed(reports[i].name for i in unused)}")
+    return found
 
 
 def bisect(
@@ -233,8 +290,9 @@ def bisect(
     def error(w: Array) -> float:
         return analytic(w) - numeric(w)
 
+    whole = error(u)
     for _ in range(min(count, u.size)):
-        total = error(rest)
+        total = error(rest) if found else whole
         if not np.isfinite(total) or (found and abs(total) <= tolerance):
             break
         position = _descend(rest, total, error)
@@ -243,7 +301,8 @@ def bisect(
         scale = float(u[index]) if np.isrealobj(u) else abs(u[index])
         if scale == 0:
             break
-        found.append(Element(index, analytic(single) / scale, numeric(single) / scale))
+        a, n = analytic(single), numeric(single)
+        found.append(Element(index, a / scale, n / scale, (a - n) / whole if whole else 0.0))
         rest = rest - single
     return sorted(found, key=lambda e: -e.error)
 
@@ -268,44 +327,52 @@ def _masked(u: Array, where: Array) -> Array:
 
 
 def constant_ratio(pairs: Iterable[tuple[float, float]]) -> float | None:
-    """Returns analytic / numeric if it is the same (to 1%) for all pairs, and there are two."""
+    """Returns analytic / numeric if it is the same for all pairs, is not 1, and there are two.
+
+    The same to 1% of how far it is from 1, so that it explains the error.
+    """
     ratios = [a / n for a, n in pairs if n != 0]
     if len(ratios) < 2:
         return None
     middle = float(np.median(ratios))
-    close = max(abs(r - middle) for r in ratios) <= 0.01 * abs(middle)
-    return middle if close and middle != 0 else None
+    spread, far = max(abs(r - middle) for r in ratios), min(abs(middle), abs(middle - 1))
+    return middle if spread <= 0.01 * far and far > 0 else None
 
 
 def describe_ratio(ratio: float, sizes: Sequence[int]) -> str:
     """Says in words what a constant ratio of analytic to numeric means; a size may explain it."""
 
     def close(a: float, b: float) -> bool:
-        return abs(a - b) <= 0.01 * abs(b)
+        return abs(a - b) <= 1e-3 * abs(b)
 
     if close(ratio, -1):
         return "the sign is wrong"
-    text = f"off by a factor of {_short(ratio)}"
-    for size in sizes:
-        if size > 1 and close(ratio, 1 / size):
-            return f"{text} = 1/{size}: a mean where a sum belongs?"
-        if size > 2 and close(ratio, size):
-            return f"{text}, the size of a dimension: a sum where a mean belongs?"
-    if ratio < 0:
-        text += ", and the sign is wrong"
-    return text
+    inverse = 1 / abs(ratio)
+    whole = round(inverse)
+    known = whole in sizes
+    small = whole > 1 and (close(inverse, whole) if known else abs(inverse - whole) <= _WHOLE)
+    text = f"off by a factor of {f'1/{whole}' if small else _short(abs(ratio))}"
+    if small and known:
+        text += ": a mean where a sum belongs?"
+    elif any(size > 2 and close(abs(ratio), size) for size in sizes):
+        text += ", the size of a dimension: a sum where a mean belongs?"
+    return f"{text}, and the sign is wrong" if ratio < 0 else text
 
 
 def _short(x: float) -> str:
-    texts = [f"{x:.{digits}g}" for digits in range(2, 5)]
-    return next((text for text in texts if abs(float(text) - x) <= 1e-3 * abs(x)), texts[-1])
+    """Writes a number in as few digits as tell it from others, and from 1."""
+    texts = [f"{x:.{digits}g}" for digits in range(2, 9)]
+    allowed = min(1e-3 * x, 0.05 * abs(x - 1))
+    return next((text for text in texts if abs(float(text) - x) <= allowed), texts[-1])
 
 
 def as_another(gradient: Array, u: Array, numeric: float, tolerance: float) -> str:
     """Says whether the gradient would be right if it were transposed, or conjugated."""
 
+    error = abs(inner(gradient, u) - numeric)
+
     def right(other: Array) -> bool:
-        return abs(inner(other, u) - numeric) <= tolerance
+        return abs(inner(other, u) - numeric) <= min(tolerance, 0.01 * error)
 
     square = gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1] > 1
     if square and right(gradient.T):

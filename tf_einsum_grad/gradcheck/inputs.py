@@ -20,6 +20,8 @@ from tf_einsum_grad.gradcheck.promote import differentiable
 VariableChoice = str | tf.Variable | Iterable[str | tf.Variable] | None
 InputChoice = int | str | Iterable[int | str] | None
 Loss = Callable[[Any], Any] | tuple[Any, Any] | None
+_INTEGERS = (bool, int, np.bool_, np.integer)  # axes, shapes, counts: Python code wants them
+_AS_THEY_ARE = (*_INTEGERS, str, bytes)
 Named = tuple[str, str, Any]  # a top-level name, a full name, a value
 
 
@@ -160,7 +162,7 @@ def _becomes_tensor(value: Any) -> bool:
     """Whether an input is a tensor to the function; all others are passed on as they are."""
     if isinstance(value, keras.KerasTensor):
         raise ValueError("inputs must be concrete values, got a symbolic KerasTensor")
-    if value is None or isinstance(value, (bool, int, str)) or _is_variable(value):
+    if value is None or isinstance(value, _AS_THEY_ARE) or _is_variable(value):
         return False
     number = isinstance(value, (float, complex))
     return number or tf.is_tensor(value) or hasattr(value, "__array__")
@@ -197,7 +199,7 @@ def _choose_inputs(
     position = 0
     for (root, full, value), tensor in zip(named, tensors, strict=True):
         if tensor is None:
-            if isinstance(value, int):
+            if isinstance(value, _INTEGERS):
                 problem.skipped.append(Leaf(full, (), tf.as_dtype(np.dtype(type(value)))))
             continue
         leaf = Leaf(full, static_shape(tensor), tensor.dtype, position)
@@ -218,7 +220,8 @@ def _choose_variables(
         chosen = trainable if choice == "trainable" else every
     else:
         chosen = _unique(_named_variables(choice, every, names))
-    problem.variables = _unique([*every, *_side_variables(holders), *chosen])
+    copies = (copy for v in every for copy in _copies(v))  # first: a handle means the variable
+    problem.variables = _unique([*copies, *every, *_side_variables(holders), *chosen])
     for v in chosen:
         if differentiable(v.dtype):
             name = names.get(v.ref()) or v.name.removesuffix(":0")
@@ -258,10 +261,20 @@ def _find_variables(
             every += holder.weights if isinstance(holder, keras.layers.Layer) else holder.variables
             trainable += holder.trainable_variables
             owned += holder.variables
-    known = {v.ref() for v in _unique(owned)}
+    copies = [c for v in _unique([*every, *owned]) for c in _copies(v)]
+    known = {v.ref() for v in _unique([*owned, *copies])}
     traced = problem.concrete.graph.variables if problem.concrete is not None else ()
     extra = [v for v in traced if v.ref() not in known]
     return _unique([*every, *extra]), _unique([*trainable, *(v for v in extra if v.trainable)])
+
+
+def _copies(variable: tf.Variable) -> Sequence[tf.Variable]:
+    """Returns a variable's copies, one a replica, where a `tf.distribute.Strategy` made it.
+
+    A trace captures one of them, but it is no variable of its own.
+    """
+    copies: Sequence[tf.Variable] = getattr(variable, "values", ())
+    return copies
 
 
 def _side_variables(holders: Sequence[Any]) -> Iterator[Any]:

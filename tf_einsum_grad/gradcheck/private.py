@@ -4,16 +4,19 @@
   public function does.
 - Registering a function from a FunctionDef: `tf.graph_util.import_graph_def` imports the nodes
   that call a rewritten function, but in TensorFlow 2 not the function.
+- The graph of a function that a graph calls: `as_graph_def` has it without Python's tracebacks.
+- What a gradient that TensorFlow lacks is called in its messages.
 - Reading and restoring the global seed: `tf.random.set_seed` has no getter.
 
 Where one is missing, `Unavailable` is raised (the caller falls back to another reference) or, for
-seeds, the state is left alone.
+seeds and inner graphs, the state is left alone and nothing is said.
 """
 
 from __future__ import annotations
 
 import importlib
 import random
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -77,6 +80,19 @@ def unregister_functions(names: Iterable[str]) -> None:
     for name in names:
         if context.has_function(name):
             context.remove_function(name)
+
+
+def function_graph(graph: Any, name: str) -> Any:
+    """Returns the graph of a function that a graph calls; None where it is not kept."""
+    get = getattr(graph, "_get_function", None)
+    return getattr(get(name), "graph", None) if get else None
+
+
+def without_gradient(error: BaseException) -> str:
+    """Returns the kind of op that has no gradient, if that is what an error says; else ""."""
+    message = r"gradient registry has no entry for: (\w+)|No gradient defined.*\(op type: (\w+)\)"
+    found = re.search(message, str(error))
+    return next(filter(None, found.groups())) if found else ""
 
 
 def seed_state() -> Any:

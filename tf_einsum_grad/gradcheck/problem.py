@@ -208,8 +208,10 @@ def trace(problem: Problem, converted: Call | None = None) -> None:
             return
 
 
-def gradient_problem(problem: Problem, cotangents: Arrays) -> Problem:
+def gradient_problem(problem: Problem, cotangents: Arrays) -> Problem | None:
     """Returns the problem whose outputs are the gradients of another: x, v -> VJP(x, v).
+
+    None where it has no outputs, since no leaf has a gradient.
 
     By reverse over reverse: TensorFlow's forward mode transposes registered gradients, and
     forward over forward is wrong by itself (tensorflow issue 127753). The leaves are the same, and
@@ -251,7 +253,9 @@ def gradient_problem(problem: Problem, cotangents: Arrays) -> Problem:
     result.call = lambda args: gradient(problem.call, args)
     result.traced = lambda args: gradient(problem.traced or problem.call, args)
     trace(result)
-    return result
+    if result.concrete is None:
+        result.call(result.args)  # which says whether there are any
+    return result if result.output_leaves else None
 
 
 def static_shape(tensor: tf.Tensor | tf.Variable) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 Index = tuple[int, ...]
+_DESCRIBED = 10  # leaves that are shown with all their figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class LeafReport:
         ratio: analytic / numeric where it is the same everywhere.
         cause: the likely cause, in words.
         variant, order: where the worst finding was made.
+        upstream: it is wrong since what another one is used for, further on, is wrong.
+        tested: false where the derivative is zero, so that a pass says nothing.
     """
 
     name: str
@@ -63,6 +66,8 @@ class LeafReport:
     cause: str = ""
     variant: str = ""
     order: int = 1
+    upstream: bool = False
+    tested: bool = True
 
     def describe(self) -> str:
         """Returns a few lines: the leaf, the indices, both values, the tolerance, the cause."""
@@ -99,6 +104,8 @@ class GradientReport:
         seconds: wall time.
         warnings: what makes the result weaker than it could be.
         hints: where to look first.
+        notes: what was held fixed, and what was not tested.
+        order: the highest order of derivatives that was checked.
     """
 
     status: Status
@@ -111,6 +118,8 @@ class GradientReport:
     seconds: float
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    order: int = 1
     name: str = "function"
 
     @property
@@ -127,24 +136,14 @@ class GradientReport:
         return tuple(leaf for leaf in self.leaves if not leaf.status.passed)
 
     def summary(self) -> str:
-        """Returns the report as plain text: the verdict, then what did not pass and why."""
+        """Returns the report as plain text: the verdict, where to look, what failed and why."""
         counts = Counter(str(leaf.status) for leaf in self.leaves)
         found = ", ".join(f"{n} {status}" for status, n in counts.items())
         lines = [f"{self.status}: gradients of {self.name}: {found}"]
-        for leaf in self.failed_leaves:
-            lines.append(f"  {leaf.describe()}")
-            if len(self.variants) > 1 and leaf.variant:
-                lines.append(f"    in variant {leaf.variant}")
-        nearby = [leaf for leaf in self.leaves if leaf.status == Status.PASS_NEARBY]
-        lines += [f"  {leaf.describe()}" for leaf in nearby]
-        lines += [f"  {line}" for line in self._advice()]
+        lines += [f"  {line}" for line in (*self._hints(), *self._findings(), *self._advice())]
         if len(self.variants) > 1:
             lines.append(f"  variants: {self._variants()}")
-        lines.append(
-            f"  {self.reference} reference, {self.evaluations} evaluations,"
-            f" {self.backward_passes} backward passes, {self.seconds:.1f} s, seed {self.seed}"
-        )
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  {', '.join(self._facts())}"])
 
     def to_json(self) -> str:
         """Returns the report as JSON; NaN and infinity become null."""
@@ -166,11 +165,11 @@ class GradientReport:
         for row, leaf in zip(rows, self.leaves, strict=True):
             row[_STATUS] = Text(str(leaf.status), _color(leaf.status))
         # Narrow, so that numbers and names of usual length fit into 80 columns.
-        title = f"{self.status}: gradients of {self.name}"
-        table = make_table(
-            _COLUMNS, rows, n_left=4, gap=0, title=title, ruled=True, folded=("leaf",)
-        )
-        return Group(table, *map(Text, self._notes()), Text(self._footer(), style="dim"))
+        table = make_table(_COLUMNS, rows, n_left=4, gap=0, ruled=True, folded=("leaf",))
+        title = Text(f"{self.status}: gradients of {self.name}", style="italic")
+        below = [*self._findings(), *self._advice()]
+        footer = Text(self._footer(), style="dim")
+        return Group(title, *map(Text, self._hints()), table, *map(Text, below), footer)
 
     def to_html(self) -> str:
         """Returns the report as one self-contained HTML fragment; notebooks show it."""
@@ -188,28 +187,59 @@ class GradientReport:
         return element(
             "div",
             element("p", painted("span", self.status), f": gradients of {self.name}"),
+            *(element("pre", line, style=style) for line in self._hints()),
             element("table", *rows, style=table_style),
-            *(element("pre", line, style=style) for line in self._notes()),
+            *(element("pre", line, style=style) for line in (*self._findings(), *self._advice())),
             element("p", self._footer(), style="color:#666;font-size:smaller"),
             style="font-family:sans-serif",
         )
 
-    def _notes(self) -> list[str]:
-        """Returns the lines below the table."""
-        return [*(leaf.describe() for leaf in self.failed_leaves), *self._advice()]
+    def _hints(self) -> list[str]:
+        return [f"hint: {hint}" for hint in self.hints]
+
+    def _findings(self) -> list[str]:
+        """Describes what did not simply pass; leaves of which the same is to be said, together."""
+        lines: list[str] = []
+        groups: dict[tuple[Status, str], list[LeafReport]] = {}
+        own = [leaf for leaf in self.failed_leaves if not leaf.upstream]
+        for leaf in own:
+            if math.isnan(leaf.abs_error):
+                groups.setdefault((leaf.status, leaf.cause), []).append(leaf)
+        alone = [leaf for leaf in own if not math.isnan(leaf.abs_error)]
+        for leaf in alone[:_DESCRIBED]:
+            where = f"\n    in variant {leaf.variant}" if len(self.variants) > 1 else ""
+            lines.append(leaf.describe() + where)
+        if len(alone) > _DESCRIBED:
+            lines.append(f"and like these: {listed(leaf.name for leaf in alone[_DESCRIBED:])}")
+        if upstream := [leaf.name for leaf in self.failed_leaves if leaf.upstream]:
+            lines.append(f"upstream, so wrong as well: {listed(upstream)}")
+        for leaf in self.leaves:
+            if leaf.status == Status.PASS_NEARBY:
+                groups.setdefault((leaf.status, leaf.cause), []).append(leaf)
+        for (status, cause), leaves in groups.items():
+            together = f"{status} {listed(leaf.name for leaf in leaves)}\n    {cause}"
+            lines.append(leaves[0].describe() if len(leaves) == 1 else together)
+        return lines
 
     def _advice(self) -> list[str]:
-        hints = [f"hint: {hint}" for hint in self.hints]
-        return hints + [f"warning: {warning}" for warning in self.warnings]
+        notes = [f"note: {note}" for note in self.notes]
+        return notes + [f"warning: {warning}" for warning in self.warnings]
 
     def _variants(self) -> str:
         return ", ".join(f"{name} {status}" for name, status in self.variants.items())
 
     def _footer(self) -> str:
         """Says how the result came about, in one line."""
+        return " · ".join((self._variants(), *self._facts()))
+
+    def _facts(self) -> tuple[str, ...]:
         return (
-            f"{self._variants()} · {self.reference} reference · {self.evaluations} evaluations · "
-            f"{self.backward_passes} backward passes · {self.seconds:.1f} s · seed {self.seed}"
+            "orders 1 and 2" if self.order == 2 else "order 1",
+            f"{self.reference} reference",
+            f"{self.evaluations} evaluations",
+            f"{self.backward_passes} backward passes",
+            f"{self.seconds:.1f} s",
+            f"seed {self.seed}",
         )
 
     _repr_html_ = to_html
@@ -222,6 +252,17 @@ class GradientCheckError(AssertionError):
     def __init__(self, report: GradientReport) -> None:
         super().__init__(report.summary())
         self.report = report
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Returns names in a line, the first few if there are many.
+
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b' and 1 more"
+    """
+    quoted = [repr(name) for name in names]
+    more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
+    return ", ".join(quoted[:most]) + more
 
 
 def _finite(value: Any) -> Any:

@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
+from tf_einsum_grad.gradcheck.analytic import (
+    Backward,
+    BackwardError,
+    NoGradientError,
+    Variant,
+    VariantError,
+)
 from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
+from tf_einsum_grad.gradcheck.flow import Flow
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, cotangent, direction, rms, signs
 from tf_einsum_grad.gradcheck.oracle import NondeterministicError, Oracle
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, VariantName
@@ -136,6 +143,9 @@ class Run:
             backward = variant.backward(point.values, point.cotangents[number])
         except VariantError as error:
             return obstructed("variant", f"cannot run in variant {variant.name}: {error}")
+        except NoGradientError as error:
+            place = Flow(self.problem).place_of(error.op)
+            return obstructed("no gradient", f"TensorFlow has no gradient {error}; it is {place}")
         except BackwardError as error:
             return obstructed("backward", f"the backward pass raised {error}")
         if point is self.base_point:

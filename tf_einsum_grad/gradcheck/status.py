@@ -28,7 +28,7 @@ class Status(str, Enum):
         "the function gives different values for the same inputs and seeds",
     )
     NONFINITE = "NONFINITE", "the function or its gradient holds NaN or infinity"
-    MISSING = "MISSING", "the gradient is None, yet the function depends on this leaf"
+    MISSING = "MISSING", "there is no gradient, yet the function depends on this leaf"
     FAIL = "FAIL", "the gradient is wrong"
 
     def __new__(cls, name: str, meaning: str) -> Status:

@@ -37,14 +37,16 @@ class Need(Enum):
     CLOSER = "whether a derivative that is all but zero is zero"
 
 
-Obstacle = Literal["variant", "backward", "nan", "nondeterministic", "budget"]
+Obstacle = Literal["variant", "backward", "no gradient", "nan", "nondeterministic", "budget"]
 _OBSTACLES: dict[Obstacle, Status] = {
     "variant": Status.INCONCLUSIVE,  # it cannot run the function
     "backward": Status.FAIL,  # the backward pass raised, the forward pass did not
+    "no gradient": Status.MISSING,  # TensorFlow has none for an op on the way
     "nan": Status.NONFINITE,  # the function's own values
     "nondeterministic": Status.NONDETERMINISTIC,
     "budget": Status.INCONCLUSIVE,  # max_evaluations was reached
 }
+ZERO = "the derivative is zero here, so nothing was tested"
 UNMEASURED = Estimate(math.nan, math.nan, math.nan, finite=False)
 
 
@@ -310,7 +312,7 @@ def zero(e: Evidence) -> Answer:
         return None
     if e.scale != 0 and Need.CLOSER not in e.known:
         return Need.CLOSER
-    return None if e.sloping else _verdict(e, Status.PASS)
+    return None if e.sloping else _verdict(e, Status.PASS, ZERO)
 
 
 def unsharp(e: Evidence) -> Answer:
