@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tf_einsum_grad.cli.arguments import parse_shape, parse_size
+from tf_einsum_grad.cli.arguments import at_least, parse_shape, parse_size
 
 
 def test_tensorflow_starts_without_a_word_and_fails_with_its_words():
@@ -33,6 +33,13 @@ def test_shapes(text, shape):
 def test_what_is_no_shape(text):
     with pytest.raises(argparse.ArgumentTypeError, match="a shape like 100,28,28,512 is required"):
         parse_shape(text)
+
+
+def test_whole_numbers():
+    assert at_least(0)("0") == 0 and at_least(-2)("-2") == -2 and at_least(1)("12") == 12
+    for text in ("-1", "x", "1.5", "", "--1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="a whole number, at least 0"):
+            at_least(0)(text)
 
 
 def test_sizes():

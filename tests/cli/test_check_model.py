@@ -1,6 +1,8 @@
 """A saved Keras model, checked from the command line."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -34,6 +36,17 @@ def saved(tmp_path_factory):
         model.save(folder / f"{name}.keras")
     unsafe = keras.Sequential([keras.Input((3,)), L.Lambda(lambda v: v * 2)])
     unsafe.save(folder / "unsafe.keras")
+    image = [L.Conv2D(2, 3), L.AveragePooling2D(2), L.Conv2D(2, 5)]
+    reshaped, never = L.Reshape((3, -1)), L.Reshape((5, 7))
+    for name, shape, layers in (
+        ("image", (None, None, 1), image),
+        ("reshaped", (None, 1), [reshaped]),
+        ("never", (None, 1), [never]),
+    ):
+        keras.Sequential([keras.Input(shape), *layers]).save(folder / f"{name}.keras")
+    words = keras.Sequential([keras.Input((), dtype="string"), L.StringLookup(vocabulary=["a"])])
+    words.add(L.Embedding(3, 2))
+    words.save(folder / "words.keras")
     return folder
 
 
@@ -74,6 +87,18 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
         (["good.keras", "--inputs", "text.txt"], "not an .npz file"),
         (["good.keras", "--inputs", "wrong.npz"], "needs shape (None, 3), got (2, 5)"),
         (["two.keras", "--inputs", "wrong.npz"], "the model's inputs are ['ids', 'x']"),
+        (["good.keras", "--inputs", "strings.npz"], "needs float32, got <U1"),
+        (["good.keras", "--inputs", "complex.npz"], "needs float32, got complex128"),
+        (["words.keras", "--inputs", "numbers.npz"], "needs strings, got float64"),
+        (["words.keras"], "holds strings; give them with --inputs"),
+        (["two.keras", "--inputs", "large.npz"], "cannot be called with the inputs of"),
+        (["two.keras", "--inputs", "halves.npz"], "needs int32, got values that it cannot hold"),
+        (
+            ["never.keras"],
+            "cannot be called with random inputs of shape (2, 2, 1), where 2 stands for each size "
+            "that it leaves open (--inputs gives others): ",
+        ),
+        (["good.keras", "--import", "no_such_module"], "--import no_such_module: ModuleNotFound"),
         (["good.keras", "--html", "nowhere/x.html"], "cannot write the report"),
     ],
 )
@@ -81,14 +106,63 @@ def test_bad_usage_exits_2_with_one_clear_line(saved, arguments, message, capsys
     for name in ("text.keras", "text.txt"):
         (saved / name).write_text("hello")
     np.savez(saved / "wrong.npz", a=np.ones((2, 5)))
-    paths = [a if a.startswith("--") else saved / a for a in arguments]
+    np.savez(saved / "strings.npz", a=np.full((2, 3), "a"))
+    np.savez(saved / "complex.npz", a=np.full((2, 3), 1j))
+    np.savez(saved / "numbers.npz", a=np.ones(2))
+    np.savez(saved / "large.npz", ids=np.full((2, 2), 7), x=np.ones((2, 3)))
+    np.savez(saved / "halves.npz", ids=np.full((2, 2), 0.5), x=np.ones((2, 3)))
+    paths = [saved / a if "." in a else a for a in arguments]
     assert run(*paths) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in error if line.startswith("error:")]) == 1, error
     assert message in error[-1]
 
 
-def test_unknown_options_exit_2(saved):
+@pytest.mark.parametrize(
+    "option", [("--order", "3"), ("--seed", "-1"), ("--directions", "0"), ("--seconds", "0.5")]
+)
+def test_options_out_of_range_exit_2(saved, option):
     with pytest.raises(SystemExit) as caught:
-        run(saved / "good.keras", "--order", "3")
+        run(saved / "good.keras", *option)
     assert caught.value.code == 2
+
+
+def test_strings_from_a_file(saved):
+    np.savez(saved / "words.npz", np.array(["a", "b"]))
+    assert run(saved / "words.keras", "--inputs", saved / "words.npz") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "given"),
+    [("image", "2×16×16×1", (1, 15, 18, 1)), ("reshaped", "2×3×1", (4, 6, 1))],
+)
+def test_sizes_left_open_are_large_enough_or_come_from_a_file(saved, capsys, name, shape, given):
+    assert run(saved / f"{name}.keras") == 0
+    assert shape in capsys.readouterr().out
+    np.savez(saved / f"{name}.npz", np.random.default_rng(0).normal(size=given))
+    assert run(saved / f"{name}.keras", "--inputs", saved / f"{name}.npz") == 0
+
+
+def test_stop_gradient_and_seconds(saved, capsys):
+    assert run(saved / "good.keras", "--stop-gradient", "differentiate", "--seconds", "60") == 0
+
+
+@pytest.mark.parametrize("how", ["module", "file"])
+def test_the_module_of_a_custom_layer_is_imported(tmp_path, monkeypatch, capsys, how):
+    name = f"layers_from_a_{how}"
+    source = (
+        f"import keras\n@keras.saving.register_keras_serializable({how!r})\n"
+        "class Double(keras.layers.Layer):\n    def call(self, v):\n        return 2 * v\n"
+    )
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    program = (
+        f"import keras, {name} as m\n"
+        "keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), m.Double()]).save('m.keras')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    assert run("m.keras") == 2
+    assert "--import MODULE imports the module" in capsys.readouterr().err
+    given = name if how == "module" else tmp_path / f"{name}.py"
+    assert run("m.keras", "--import", given) == 0

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "WRONG",
     "Parser",
     "Subparsers",
+    "UsageError",
+    "at_least",
     "parse_shape",
     "parse_size",
     "refuse",
@@ -24,6 +27,10 @@ __all__ = [
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 PASSED, WRONG, BAD_USAGE = 0, 1, 2
+
+
+class UsageError(ValueError):
+    """Something about the command is wrong; the message is one line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,6 +62,23 @@ def parse_shape(text: str) -> tuple[int, ...]:
     if any(size < 0 for size in shape):
         raise argparse.ArgumentTypeError(f"a shape like 100,28,28,512 is required, got {text!r}")
     return shape
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Returns a reader of whole numbers that are no smaller.
+
+    Raises:
+        argparse.ArgumentTypeError: (the reader) it is something else.
+    """
+
+    def parse(text: str) -> int:
+        number = int(text) if text.removeprefix("-").isdecimal() else least - 1
+        if number < least:
+            requirement = f"a whole number, at least {least}, is required"
+            raise argparse.ArgumentTypeError(f"{requirement}, got {text!r}")
+        return number
+
+    return parse
 
 
 def parse_size(text: str) -> tuple[str, int]:

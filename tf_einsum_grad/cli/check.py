@@ -19,6 +19,8 @@ from tf_einsum_grad.cli.arguments import (
     PASSED,
     WRONG,
     Subparsers,
+    UsageError,
+    at_least,
     parse_shape,
     parse_size,
     refuse,
@@ -27,18 +29,11 @@ from tf_einsum_grad.cli.arguments import (
 from tf_einsum_grad.explaining.explanation import explain
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
 __all__ = ["add_parser", "run"]
 
 _DTYPES = tuple(name for name, facts in DTYPES.items() if facts.kind == "float")
-_UNKNOWN_SIZE = 2  # for a dimension that a model leaves open
-_LARGEST_ID = 2  # random integer inputs: small, so that any embedding has them
-
-
-class UsageError(ValueError):
-    """Something about the command is wrong; the message is one line."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -60,12 +55,22 @@ def add_parser(subparsers: Subparsers) -> None:
         "--inputs", type=Path, metavar="NPZ",
         help="arrays named as the model's inputs, or in their order; random if not given",
     )  # fmt: skip
+    parser.add_argument(
+        "--import", nargs="+", dest="modules", default=[], metavar="MODULE",
+        help="modules or .py files to import first: those of the model's own layers",
+    )  # fmt: skip
     parser.add_argument("--training", action="store_true", help="call the model as in training")
     parser.add_argument("--order", type=int, choices=(1, 2), default=1)
     parser.add_argument("--variants", nargs="+", default=["eager"], metavar="VARIANT",
                         choices=("eager", "graph", "xla", "forward"))  # fmt: skip
-    parser.add_argument("--directions", type=int, default=2, metavar="N")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--directions", type=at_least(1), default=2, metavar="N")
+    parser.add_argument("--stop-gradient", choices=("freeze", "differentiate"), default="freeze",
+                        help="what tf.stop_gradient is to be: a constant, or nothing")  # fmt: skip
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N")
+    parser.add_argument(
+        "--seconds", type=at_least(1), metavar="N",
+        help="how long to go on; what is not reached by then is INCONCLUSIVE",
+    )  # fmt: skip
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as HTML")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.set_defaults(run=run)
@@ -97,7 +102,11 @@ def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
         given = {"shapes": arguments.shapes, "--dtype": arguments.dtype, "--size": arguments.size}
         taken = next((name for name, value in given.items() if value), None)
         return f"a model takes no {taken}" if taken else None
-    given = {"--inputs": arguments.inputs, "--training": arguments.training}
+    given = {
+        "--inputs": arguments.inputs,
+        "--training": arguments.training,
+        "--import": arguments.modules,
+    }
     taken = next((name for name, value in given.items() if value), None)
     if taken:
         return f"an equation takes no {taken}; a model's file name ends in .keras"
@@ -123,6 +132,7 @@ def _check(name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.N
         report = check_gradients(
             fn, inputs, training=arguments.training or None, order=arguments.order,
             variants=arguments.variants, n_directions=arguments.directions, seed=arguments.seed,
+            stop_gradient=arguments.stop_gradient, seconds=arguments.seconds,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error).splitlines()[0]) from error
@@ -194,66 +204,11 @@ def _compare_with_native(
 
 def _check_model(arguments: argparse.Namespace) -> int:
     start_tensorflow()
-    model = _load(Path(arguments.target))
-    return _check(model.name, model, _inputs(model, arguments.inputs, arguments.seed), arguments)
 
+    from tf_einsum_grad.cli import models
 
-def _load(path: Path) -> keras.Model:
-    import keras
-
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds; each means that the file will not do
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {first}") from error
-
-
-def _inputs(model: keras.Model, path: Path | None, seed: int) -> Any:
-    """Returns the model's inputs, in its structure, from a file or drawn to fit its input specs."""
-    import keras
-
-    specs = getattr(model, "inputs", None)
-    if not specs:
-        raise UsageError(f"model {model.name!r} has no input specs; only built models have")
-    if path:
-        arrays = _read(path, specs)
-    else:
-        arrays = [_random(np.random.default_rng([seed, i]), s) for i, s in enumerate(specs)]
-    # A sequential model has one, and the attribute only once it was called.
-    structure = getattr(model, "input", specs[0])
-    return keras.tree.pack_sequence_as(structure, arrays)
-
-
-def _random(rng: np.random.Generator, spec: keras.KerasTensor) -> np.ndarray[Any, Any]:
-    shape = [_UNKNOWN_SIZE if size is None else size for size in spec.shape]
-    if spec.dtype == "bool" or "int" in spec.dtype:
-        return rng.integers(0, _LARGEST_ID, shape).astype(spec.dtype)
-    if spec.dtype == "string":
-        raise UsageError(f"input {spec.name!r} holds strings; give them with --inputs")
-    dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
-    return np.asarray(rng.normal(size=shape)).astype(dtype)
-
-
-def _read(path: Path, specs: Sequence[keras.KerasTensor]) -> list[np.ndarray[Any, Any]]:
-    import tensorflow as tf
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path}: not an .npz file: {str(error).splitlines()[0]}") from error
-    names = [spec.name for spec in specs]
-    if len(arrays) != len(names) and not arrays.keys() >= set(names):
-        raise UsageError(f"{path}: holds {sorted(arrays)}, the model's inputs are {names}")
-    if arrays.keys() >= set(names):
-        arrays = {name: arrays[name] for name in names}
-    for spec, (name, array) in zip(specs, arrays.items(), strict=True):
-        if not tf.TensorShape(spec.shape).is_compatible_with(array.shape):
-            raise UsageError(
-                f"{path}: input {spec.name!r} needs shape {spec.shape}, got {array.shape}"
-            )
-        if "float" in spec.dtype:
-            arrays[name] = array.astype(spec.dtype)
-    return list(arrays.values())
+    models.import_modules(arguments.modules)
+    model = models.load(Path(arguments.target))
+    inputs = models.inputs_for(model, arguments.inputs, arguments.seed)
+    models.try_call(model, inputs, arguments.inputs, arguments.training)
+    return _check(model.name, model, inputs, arguments)

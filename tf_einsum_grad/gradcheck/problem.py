@@ -280,5 +280,6 @@ def brief(error: BaseException) -> str:
     """Returns the kind of an error and the line of its message that says most, without colors."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines()]
-    telling = [line for line in lines if line and line != "in user code:" and 'File "' not in line]
+    empty = re.compile('$|in user code:|.*File "|Exception encountered when calling')
+    telling = [line for line in lines if not empty.match(line)]
     return f"{type(error).__name__}: {telling[0][:200] if telling else ''}".rstrip(": ")
