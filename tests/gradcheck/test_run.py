@@ -75,6 +75,43 @@ def test_kinks():
     assert check_gradients(wrong, tf.constant([0.0, -1.0])).status == "FAIL"
 
 
+def small_layers():
+    keras.utils.set_random_seed(0)
+    narrow = keras.initializers.RandomNormal(stddev=0.02)
+    layers = [L.Dense(32, "relu", kernel_initializer=narrow) for _ in range(10)]
+    return keras.Sequential([keras.Input((8,)), *layers, L.Dense(3)])
+
+
+def test_biases_far_larger_than_the_activations_around_them():
+    report = check_gradients(small_layers(), x(4, 8))
+    assert report.status == "PASS", report.summary()
+    wrong = with_gradient(lambda v: 2 * v, lambda dy, v: 2.01 * dy)
+    model = small_layers()
+    report = check_gradients(lambda v: wrong(model(v)), x(4, 8))
+    assert {leaf.status for leaf in report.leaves} == {"FAIL"}, report.summary()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stairs_neither_pass_nor_fail(seed):
+    right = check_gradients(lambda v: tf.nn.softmax(v - 1e9), x(5, dtype="float64"), seed=seed)
+    assert right.status in ("INCONCLUSIVE", "PASS_NEARBY"), right.summary()
+    # TensorFlow differentiates the last steps of an iteration: [0, 0, 1.58, 2.42] for a trace.
+    wrong = check_gradients(
+        lambda a, b: tf.reduce_sum(tf.linalg.eigh_tridiagonal(a, b)), (x(4), x(3)), seed=seed
+    )
+    assert wrong.status == "INCONCLUSIVE", wrong.summary()
+    assert "by small steps" in wrong.summary() and "by larger ones" in wrong.summary()
+
+
+def test_a_derivative_of_zero_is_seen_where_nothing_else_is():
+    ones = tf.ones(4)
+    assert check_gradients(tf.reduce_prod, tf.constant([0.0, 0, 2, 3])).status == "PASS"
+    assert check_gradients(lambda v: tf.nn.relu(v) ** 2, tf.zeros(4)).status == "PASS"
+    assert check_gradients(lambda v: keras.losses.squared_hinge(ones, v), ones).status == "PASS"
+    wrong = with_gradient(tf.reduce_prod, lambda dy, v: dy * tf.ones_like(v))
+    assert check_gradients(wrong, tf.constant([0.0, 0, 2, 3])).status == "FAIL"
+
+
 def test_nonfinite():
     assert check_gradients(tf.sqrt, tf.constant([0.0, 1.0])).status == "NONFINITE"
     nan = check_gradients(lambda v: tf.math.log(v), tf.constant([-1.0, 1.0]))

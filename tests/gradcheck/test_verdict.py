@@ -57,6 +57,7 @@ WRONG = {"analytic": 1.01}
 VAGUE = {"estimate": numeric(1.0, 0.1), "analytic": 3.0, "scale": 3.0}
 HALF = {"eps": EPS["float16"], "rtol": 1e-2}
 FLAT = {"analytic": 1e-10, "scale": 1e-10, "estimate": numeric(1e-10)}
+VANISHING = {"analytic": 0.0, "scale": 0.0, "estimate": numeric(0.0, 1e-5, vanishing=True)}
 KINK = {"estimate": numeric(kink="kink")}
 OFF_DOMAIN = {"estimate": Estimate(math.nan, math.inf, 0.0, finite=False)}
 
@@ -75,6 +76,8 @@ ANSWERS = [
     ("out_of_domain", evidence(**OFF_DOMAIN), "INCONCLUSIVE"),
     ("at_kink", evidence(**KINK), "KINK"),
     ("at_kink", evidence(estimate=numeric(kink="jump")), "JUMP"),
+    ("disputed", evidence(estimate=numeric(rival=2.0)), "INCONCLUSIVE"),
+    ("disputed", evidence(analytic=2.05, estimate=numeric(rival=2.0)), "INCONCLUSIVE"),
     ("rounded", evidence(unknown=[Need.NOISE], **WRONG), Need.NOISE),
     ("rounded", evidence(unknown=[Need.EXACT], **WRONG), Need.EXACT),
     ("rounded", evidence(unknown=[Need.TRACED], exact=exact(), **WRONG), Need.TRACED),
@@ -88,6 +91,10 @@ ANSWERS = [
     ("wrong", evidence(noise=1e-5, **WRONG), "FAIL"),
     ("wrong", evidence(exact=exact(1.01), **WRONG), "FAIL"),
     ("wrong", evidence(exact=exact(), traced=1.001, **WRONG), "FAIL"),
+    ("wrong", evidence(analytic=3.0, estimate=numeric(rival=2.0)), "FAIL"),  # neither of two
+    ("vanishing", evidence(**VANISHING), "PASS"),
+    ("vanishing", evidence(**{**VANISHING, "analytic": 1e-6, "scale": 1e-6}), "PASS"),
+    ("wrong", evidence(**{**VANISHING, "analytic": 1.0, "scale": 1.0}), "FAIL"),
     ("inaccurate", evidence(**VAGUE), "INCONCLUSIVE"),
     ("inaccurate", evidence(estimate=numeric(1, 0.01)), "INCONCLUSIVE"),
     ("zero", evidence(analytic=0.0, scale=0.0, estimate=numeric(1e-10)), "PASS"),
@@ -102,6 +109,7 @@ ANSWERS = [
     ("right", evidence(), "PASS"),
     ("right", evidence(unknown=[Need.REFINED, Need.RELATIVE, Need.NOISE, Need.EXACT]), "PASS"),
     ("right", evidence(ignore_kinks=True, **KINK), "PASS"),
+    ("right", evidence(noise=0.1, estimate=numeric(rival=1.01), exact=exact()), "PASS"),
     ("right", evidence(atol=0.1, **WRONG), "PASS"),
     ("right", evidence(noise=1e-3, **WRONG), "PASS"),
     ("right", evidence(exact=exact(), traced=1.01, **WRONG), "PASS"),
@@ -139,6 +147,10 @@ OVERLAPS = [
     ("out_of_domain", "right", evidence(**OFF_DOMAIN)),
     ("at_kink", "rounded", evidence(unknown=[Need.NOISE], **KINK, **WRONG)),
     ("at_kink", "wrong", evidence(**KINK, **WRONG)),
+    ("at_kink", "disputed", evidence(estimate=numeric(kink="kink", rival=2.0))),
+    ("disputed", "rounded", evidence(unknown=[Need.NOISE], analytic=2.0, estimate=numeric(rival=2.0))),
+    ("disputed", "right", evidence(estimate=numeric(rival=2.0))),
+    ("vanishing", "inaccurate", evidence(reference_eps=0.0, **VANISHING)),
     ("rounded", "drawn_otherwise", evidence(unknown=[Need.NOISE], other_draws=True, **WRONG)),
     ("rounded", "missing", evidence(unknown=[Need.NOISE], connected=False, **WRONG)),
     ("rounded", "wrong", evidence(unknown=[Need.NOISE], **WRONG)),
@@ -303,6 +315,16 @@ def test_next_to_a_kink():
     assert passed.cause == "a kink at the point itself; right next to it"
     failed = nearby(decide(evidence(**WRONG)), "jump")
     assert failed.status == "FAIL" and failed.kink == "jump" and failed.cause == ""
+
+
+def test_steps_that_disagree_call_for_another_point_and_show_both_values():
+    found = decide(evidence(estimate=numeric(rival=2.0)))
+    assert found.elsewhere and "1 by small steps and 2 by larger ones" in found.cause
+    assert decide(evidence(**KINK)).elsewhere
+    assert not decide(evidence(**VAGUE)).elsewhere and not decide(evidence(**WRONG)).elsewhere
+    passed = nearby(decide(evidence()), "")
+    assert passed.status == "PASS_NEARBY" and passed.kink == ""
+    assert passed.cause == "steps that disagree at the point itself; right next to it"
 
 
 def test_symmetry():

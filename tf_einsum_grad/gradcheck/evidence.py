@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
-from tf_einsum_grad.gradcheck.numeric import Along, Array, Arrays, Derivative, Estimate, inner, rms
+from tf_einsum_grad.gradcheck.numeric import (
+    Along,
+    Array,
+    Arrays,
+    Derivative,
+    Estimate,
+    inner,
+    rms,
+    unit,
+)
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
 from tf_einsum_grad.gradcheck.progress import PROGRESS
@@ -110,7 +119,10 @@ class Measurer:
             self.oracle.move_to(reference, point)
             return _change(cotangents, reference.outputs(moved), base)
 
-        found = Derivative(phi, amplitude=at.amplitude, eps=reference.eps)
+        scale = at.backward.norm(leaf, along)
+        found = Derivative(
+            phi, amplitude=at.amplitude, eps=reference.eps, unit=unit(scale, at.amplitude)
+        )
         if u is None:
             point.derivatives[key] = found
         return found

@@ -38,6 +38,9 @@ _ZERO_LEAF = 0.1  # how far to move a leaf that is zero everywhere
 _LARGEST_EXPONENT = 60  # keeps 1/RMS(y) and its products inside float32
 _PERSISTENT = 3  # a kink must look the same at this many steps in a row
 _AGREEMENT = 0.2  # ... to this relative accuracy
+_LEVEL = 0.1  # how far slopes of steps in a row may differ, to have settled
+_ODD = 1e-3  # how far a slope may be from that at a larger step, and no second look is due
+_FAR = 8  # the step, in float64, that confirms an estimate by larger ones
 
 
 def wide(array: Any) -> Array:
@@ -90,6 +93,20 @@ def cotangent(
     return representable(np.where(np.isfinite(y), v, 0), dtype)
 
 
+def unit(scale: float, amplitude: float) -> float:
+    """Returns what steps are multiples of, by what a step of 1 does to the scalar.
+
+    A step that moves the scalar by more than its own terms is large, whatever it is beside the
+    leaf's size: a bias that is zero has none.
+
+    >>> unit(0.1, 1.0), unit(1000.0, 1.0)
+    (1.0, 0.0009765625)
+    """
+    if not 0 < amplitude < scale < math.inf:
+        return 1.0
+    return 2.0 ** max(math.floor(math.log2(amplitude / scale)), -_LARGEST_EXPONENT)
+
+
 def inner(a: Array, b: Array) -> float:
     """Returns the real inner product Re <a, b> = Re sum conj(a) b.
 
@@ -104,6 +121,9 @@ class Estimate:
     """A derivative, an estimate of its error, the step behind it, and what spoils it if anything.
 
     At a "kink", left and right derivatives differ; at a "jump", the function is discontinuous.
+    `rival` is what larger steps settle on, alike on both sides, where that is another value; NaN
+    where there is none. `vanishing` says that the differences shrink with the step, down to
+    nothing, as those of x**2 do at 0.
     """
 
     value: float
@@ -111,6 +131,13 @@ class Estimate:
     step: float
     kink: Kink = ""
     finite: bool = True
+    rival: float = math.nan
+    vanishing: bool = False
+
+    @property
+    def disputed(self) -> bool:
+        """Whether larger steps settle on another value."""
+        return not math.isnan(self.rival)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +154,18 @@ class Steps:
         return self.first * self.ratio**-k
 
 
-def steps_for(eps: float) -> Steps:
+def steps_for(eps: float, unit: float = 1.0) -> Steps:
     """Returns the steps that suit a reference computed with machine precision ``eps``.
 
     The first try uses ``start`` and ``start + 1``; doubt widens it to all ``count`` steps. In
     float64 the smallest step, 2**-36, resolves functions that wiggle a million times faster than
-    their inputs' size suggests.
+    their inputs' size suggests. All are multiples of ``unit`` (see `points.unit`).
     """
     if eps < 1e-12:
-        return Steps(2.0**-6, 8.0, 11, 2, eps)
+        return Steps(unit * 2.0**-6, 8.0, 11, 2, eps)
     if eps < 1e-5:
-        return Steps(2.0**-2, 4.0, 6, 1, eps)
-    return Steps(2.0**-1, 2.0, 5, 0, eps)
+        return Steps(unit * 2.0**-2, 4.0, 6, 1, eps)
+    return Steps(unit * 2.0**-1, 2.0, 5, 0, eps)
 
 
 class Derivative:
@@ -148,27 +175,46 @@ class Derivative:
         phi: maps a step to the scalar's change; NaN and infinity mark steps outside the domain.
         amplitude: size of the terms that the scalar sums, for the rounding error.
         eps: machine precision of ``phi``.
+        unit: what steps are multiples of.
     """
 
-    def __init__(self, phi: Callable[[float], float], *, amplitude: float, eps: float) -> None:
-        self.phi, self.amplitude, self.steps = phi, amplitude, steps_for(eps)
+    def __init__(
+        self, phi: Callable[[float], float], *, amplitude: float, eps: float, unit: float = 1.0
+    ) -> None:
+        self.phi, self.amplitude, self.steps = phi, amplitude, steps_for(eps, unit)
         self.samples: dict[int, tuple[float, float]] = {}
         self._refined: Estimate | None = None
+        self._rounding = 0.0  # of a difference, where it is seen to be larger than modeled
 
     def glance(self, expected: float, accuracy: float) -> Estimate | None:
-        """Returns the central difference of one step, two evaluations, if nothing is odd about it.
+        """Returns the central difference of one step, if nothing is odd about it.
 
         That is, if it is as expected, and forward and backward differences agree, as they do not
-        at a kink. None otherwise: look closer.
+        at a kink. None otherwise: look closer. The step is the smallest whose rounding error is
+        well below the accuracy, so that kinks nearby are out of its reach. A larger one must not
+        show another slope, alike on both sides; so this takes four evaluations.
         """
-        k = self.steps.start + 1
         if self._refined is None and self.steps.eps < 1e-12:
+            k, coarse = self.glanced(accuracy), self.steps.start
             value, even = self._central(k), abs(self._even(k))
             close = abs(value - expected) <= accuracy
-            if close and even <= max(1e-3 * abs(value), 30 * self.noise(k)):
-                error = self.noise(k) + self.steps[k] ** 2 * abs(value)
+            smooth = even <= max(1e-3 * abs(value), 30 * self.noise(k))
+            if close and smooth and not self._stands_apart(coarse, value, accuracy):
+                error = self.noise(k) + (self.steps[k] / self.steps.first / 64) ** 2 * abs(value)
                 return Estimate(value, error, self.steps[k])
         return None
+
+    def _stands_apart(self, k: int, value: float, accuracy: float) -> bool:
+        """Whether the slope at a step is another, and alike on both sides, as it is in stairs."""
+        gap = abs(self._central(k) - value)
+        odd = gap > max(_ODD * abs(value), 10 * accuracy, 10 * self.noise(k))
+        return odd and abs(self._even(k)) <= _AGREEMENT * gap
+
+    def glanced(self, accuracy: float) -> int:
+        """Returns the number of the step that `glance` takes."""
+        first = self.steps.start + 1
+        fine = [k for k in range(first, self.steps.count) if 30 * self._modeled(k) <= accuracy]
+        return max(fine, default=first)
 
     def first(self) -> Estimate:
         """Returns an estimate from two steps, that is, four evaluations.
@@ -184,17 +230,22 @@ class Derivative:
     def refine(self) -> Estimate:
         """Returns the best estimate over the steps.
 
-        Goes on past six steps only while the steps still disagree.
+        Takes six steps and one that is far smaller, and all only where these disagree.
         """
         if self._refined is not None:
             return self._refined
-        used = 0
-        best = Estimate(math.nan, math.inf, 0.0, finite=False)
-        for used in range(min(6, self.steps.count), self.steps.count + 1):
-            best = min(self._settled(used - 1), key=lambda e: e.error)
-            if best.error <= 1e-6 * abs(best.value) or best.error <= 1e3 * self.noise(0):
-                break
-        self._refined = replace(best, kink=self._classify(used))
+        used = min(6, self.steps.count)
+        best = self._best(used)
+        if self.steps.eps < 1e-12 and not self._confirmed(best):
+            used = self.steps.count
+            best = self._best(used)
+        if self._vanishing(used):
+            last = max(k for k in range(used) if abs(self._central(k)) > 3 * self.noise(k))
+            error = abs(self._central(last))
+            self._refined = Estimate(0.0, error, self.steps[last], vanishing=True)
+        else:
+            kink, rival = self._classify(used), self._rival(best, used)
+            self._refined = replace(best, kink=kink, rival=rival)
         return self._refined
 
     def vanishes(self) -> bool:
@@ -203,6 +254,9 @@ class Derivative:
 
     def noise(self, k: int) -> float:
         """Returns the rounding error of the central difference at step k."""
+        return max(self._modeled(k), self._rounding / self.steps[k])
+
+    def _modeled(self, k: int) -> float:
         return 8 * self.steps.eps * self.amplitude / self.steps[k]
 
     def _sample(self, k: int) -> tuple[float, float]:
@@ -222,6 +276,43 @@ class Derivative:
             return Estimate(math.nan, math.inf, self.steps[k + 1], finite=False)
         return Estimate(value, abs(fine - coarse) + self.noise(k + 1), self.steps[k + 1])
 
+    def _confirmed(self, best: Estimate) -> bool:
+        """Whether an estimate is accurate, and a step out of reach of most kinks agrees with it."""
+        small = best.error <= 1e-6 * abs(best.value) or best.error <= 1e3 * self.noise(0)
+        difference = abs(self._central(_FAR) - best.value)
+        return small and difference <= self.noise(_FAR) + best.error
+
+    def _best(self, count: int) -> Estimate:
+        """Returns the estimate with the least error that no smaller step refutes.
+
+        Where two steps in a row agree, that is their error. But the slope of a function with
+        kinks nearby is the same over many steps that jump across them, too; it is only the
+        smaller steps that tell. So an estimate's error is at least its distance from what they
+        settle on, beyond their own errors (as in O. Lepski's choice of a bandwidth, 1991).
+        """
+        for k in range(count):
+            self._sample(k)
+        if count == self.steps.count and self.steps.eps < 1e-12:
+            self._rounding = self._seen_rounding(count)
+        found = [e for e in self._settled(count - 1) if e.finite]
+        for k, estimate in enumerate(found):
+            finer = found[k + 1 :]
+            beyond = max((abs(e.value - estimate.value) - e.error for e in finer), default=0.0)
+            found[k] = replace(estimate, error=estimate.error + max(beyond, 0.0))
+        nothing = Estimate(math.nan, math.inf, 0.0, finite=False)
+        return min(found, key=lambda e: e.error, default=nothing)
+
+    def _seen_rounding(self, count: int) -> float:
+        """Returns the rounding error of a difference of values, by the smallest steps.
+
+        There is nothing else in them, unless it is a kink, whose even part shrinks with the step.
+        """
+        tail = range(count - 3, count)
+        evens = [abs(self._even(k)) * self.steps[k] for k in tail]
+        odds = [abs(self._central(k) - self._central(k - 1)) * self.steps[k] for k in tail]
+        seen = 2 * max(min(evens), sorted(odds)[1])
+        return seen if math.isfinite(seen) else 0.0
+
     def _settled(self, count: int) -> list[Estimate]:
         """Extrapolates at all steps; where two in a row agree, that is their error.
 
@@ -232,12 +323,40 @@ class Derivative:
         values = [estimate.value for estimate in found]
         for k in range(1, count):
             change = abs(values[k] - values[k - 1]) + self.noise(k + 1)
-            found[k] = replace(found[k], error=choose(change, found[k].error))
+            if math.isfinite(change):
+                found[k] = replace(found[k], error=choose(change, found[k].error))
         if choose is max:
             for k in range(count - 1):
                 change = abs(values[k + 1] - values[k])
-                found[k] = replace(found[k], error=max(change, found[k].error))
+                if math.isfinite(change):
+                    found[k] = replace(found[k], error=max(change, found[k].error))
         return found
+
+    def _rival(self, best: Estimate, count: int) -> float:
+        """Returns what three larger steps in a row settle on, if that is another value; or NaN.
+
+        A kink nearby also makes larger steps differ, but not alike on both sides. What remains are
+        functions that are smooth from afar and something else at a closer look: their values
+        come in stairs, by rounding within (softmax of x - 1e9) or by an iteration that stops.
+        """
+        for k in range(count - _PERSISTENT):
+            tail = range(k, k + _PERSISTENT)
+            if not self.steps[tail[-1]] > best.step or not best.finite:
+                break
+            slopes = [self._central(i) for i in tail]
+            gap = min(abs(slope - best.value) for slope in slopes)
+            level = all(abs(s - slopes[0]) <= _LEVEL * min(gap, abs(slopes[0])) for s in slopes)
+            alike = all(abs(self._even(i)) <= _AGREEMENT * gap for i in tail)
+            if level and alike and gap > 10 * (best.error + self.noise(tail[-1])):
+                return slopes[0]
+        return math.nan
+
+    def _vanishing(self, count: int) -> bool:
+        """Whether each central difference is a fraction of the one before, down to rounding."""
+        slopes = [abs(self._central(k)) for k in range(count)]
+        seen = [k for k in range(count) if slopes[k] > 3 * self.noise(k)]
+        falling = all(4 * slopes[k + 1] <= slopes[k] for k in seen if k + 1 < count)
+        return falling and len(seen) > _PERSISTENT and seen == list(range(len(seen)))
 
     def _even(self, k: int) -> float:
         """Returns forward minus backward difference: O(h) where smooth, constant at a kink."""

@@ -26,7 +26,6 @@ from tf_einsum_grad.gradcheck.oracle import NondeterministicError, Oracle
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, VariantName
 from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.state import StateGuard
-from tf_einsum_grad.gradcheck.status import Status
 from tf_einsum_grad.gradcheck.verdict import Verdict, nearby, obstructed
 
 _JITTER = 2.0**-5
@@ -174,13 +173,12 @@ class Run:
         base = self.base_point.values
         for _ in range(_NEARBY_POINTS):
             kinks = {(f.variant, f.leaf): f.verdict.kink for f in findings if f.verdict.kink}
-            unclear = [f for f in findings if f.verdict.status in (Status.KINK, Status.JUMP)]
-            kinky = {(f.variant, f.leaf) for f in unclear}
+            kinky = {(f.variant, f.leaf) for f in findings if f.verdict.elsewhere}
             if not kinky:
                 break
             point = self._point([self._jittered(i, x) for i, x in enumerate(base)])
             again = [
-                replace(f, verdict=nearby(f.verdict, kinks[f.variant, f.leaf]))
+                replace(f, verdict=nearby(f.verdict, kinks.get((f.variant, f.leaf), "")))
                 for f in self._at(point, kinky)
             ]
             findings = [f for f in findings if (f.variant, f.leaf) not in kinky] + again

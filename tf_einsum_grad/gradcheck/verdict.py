@@ -19,6 +19,7 @@ from tf_einsum_grad.gradcheck.status import Status
 _NOISE = 16  # rounding errors allowed for, in units of what an ulp of input does
 _TRACED_NOISE = 4  # ... in units of what rounding does to the trace
 _UNDECIDED = 0.05  # a numeric derivative known no better than this decides nothing
+_SIDES = 0.1  # a gradient this close to one of two values, relative to their distance, is that one
 _LOST = 1e4  # errors up to so many times that of a lost numeric derivative decide nothing
 _EXACT_RTOL = 1e-2  # at most, where both sides are in float64, whatever the function's own dtype
 _NARROW = EPS["float32"]
@@ -184,6 +185,12 @@ class Verdict:
         """How far apart the two derivatives are."""
         return abs(self.analytic - self.estimate.value)
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another point may tell more: at this one, there is no one derivative."""
+        disputed = self.status == Status.INCONCLUSIVE and self.estimate.disputed
+        return disputed or self.status in (Status.KINK, Status.JUMP)
+
 
 Answer = Verdict | Need | None
 Rule = Callable[[Evidence], Answer]
@@ -246,6 +253,24 @@ def at_kink(e: Evidence) -> Answer:
     return found if e.estimate.kink and not e.ignore_kinks else None
 
 
+def disputed(e: Evidence) -> Answer:
+    """Larger steps settle on another derivative than smaller ones, and the gradient is one of them.
+
+    Which is right is not for differences to tell: rounding within the function, or an iteration
+    that stops, makes stairs of what is smooth, flat on each; and what is flat may be so in truth.
+    """
+    value, rival = e.estimate.value, e.estimate.rival
+    gap = abs(value - rival)
+    if not e.estimate.disputed or not gap > e.tolerance:
+        return None
+    sides_with_one = min(e.error, abs(e.analytic - rival)) <= max(_SIDES * gap, e.tolerance)
+    cause = (
+        f"the numeric derivative is {value:.6g} by small steps and {rival:.6g} by larger ones: "
+        "the function's values come in stairs, by rounding within it or an iteration that stops"
+    )
+    return _verdict(e, Status.INCONCLUSIVE, cause) if sides_with_one else None
+
+
 def rounded(e: Evidence) -> Answer:
     """What differs too much may be rounding: first measured at the inputs, then inside.
 
@@ -299,6 +324,15 @@ def wrong(e: Evidence) -> Answer:
     return _verdict(e, Status.FAIL) if e.refuted else None
 
 
+def vanishing(e: Evidence) -> Answer:
+    """Differences that shrink with the step, down to nothing, are those of a derivative of zero.
+
+    Relative to its own size, such a derivative is never known.
+    """
+    zero = e.estimate.vanishing and abs(e.analytic) <= e.floor + 10 * e.estimate.error
+    return _verdict(e, Status.PASS) if zero else None
+
+
 def inaccurate(e: Evidence) -> Answer:
     """The numeric derivative is too bad to hold anything against it."""
     vague = e.error > e.tolerance or e.undecided(e.estimate.error, e.size)
@@ -350,9 +384,9 @@ def right(e: Evidence) -> Answer:
 
 
 RULES: tuple[Rule, ...] = (
-    malformed, empty, not_finite, unmeasured, unsettled, lost, out_of_domain, at_kink, rounded,
-    drawn_otherwise, missing, symmetric, wrong, inaccurate, zero, unsharp, hidden, wrong_exactly,
-    right,
+    malformed, empty, not_finite, unmeasured, unsettled, lost, out_of_domain, at_kink, disputed,
+    rounded, drawn_otherwise, missing, symmetric, wrong, vanishing, inaccurate, zero, unsharp,
+    hidden, wrong_exactly, right,
 )  # fmt: skip
 
 
@@ -374,7 +408,8 @@ def obstructed(obstacle: Obstacle, cause: str) -> Verdict:
 def nearby(verdict: Verdict, kink: Kink) -> Verdict:
     """Returns what a verdict at a point next to a kink says about the point itself."""
     if verdict.status == Status.PASS:
-        cause = f"a {kink} at the point itself; right next to it"
+        what = f"a {kink}" if kink else "steps that disagree"
+        cause = f"{what} at the point itself; right next to it"
         verdict = replace(verdict, status=Status.PASS_NEARBY, cause=cause)
     return replace(verdict, kink=kink)
 
