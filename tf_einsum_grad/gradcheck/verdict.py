@@ -330,7 +330,7 @@ def vanishing(e: Evidence) -> Answer:
     Relative to its own size, such a derivative is never known.
     """
     zero = e.estimate.vanishing and abs(e.analytic) <= e.floor + 10 * e.estimate.error
-    return _verdict(e, Status.PASS) if zero else None
+    return _verdict(e, Status.PASS, ZERO) if zero else None
 
 
 def inaccurate(e: Evidence) -> Answer:
