@@ -4,7 +4,13 @@ import sys
 
 import pytest
 
-from tf_einsum_grad.cli.arguments import at_least, parse_shape, parse_size
+from tf_einsum_grad.cli.arguments import (
+    at_least,
+    input_file,
+    output_file,
+    parse_shape,
+    parse_sizes,
+)
 
 
 def test_tensorflow_starts_without_a_word_and_fails_with_its_words():
@@ -43,7 +49,22 @@ def test_whole_numbers():
 
 
 def test_sizes():
-    assert parse_size("b=4") == ("b", 4)
-    for text in ("b", "bc=4", "b=-4", "=4"):
+    assert parse_sizes("b=4") == [("b", 4)] and parse_sizes("b=4,é=2") == [("b", 4), ("é", 2)]
+    for text in ("b", "bc=4", "b=-4", "=4", "b=4,", "b=4 c=5"):
         with pytest.raises(argparse.ArgumentTypeError, match="a label and a number"):
-            parse_size(text)
+            parse_sizes(text)
+
+
+def test_files(tmp_path):
+    there = tmp_path / "there"
+    there.write_text("")
+    assert input_file(str(there)) == output_file(str(there)) == there
+    assert output_file(str(tmp_path / "new")) == tmp_path / "new"
+    for read, name, message in (
+        (input_file, "new", "cannot read .*: there is no such file"),
+        (input_file, "", "cannot read .*: it is a directory"),
+        (output_file, "", "cannot write .*: it is a directory"),
+        (output_file, "no/x.json", "cannot write .*: there is no directory .*no'"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            read(str(tmp_path / name))

@@ -1,3 +1,5 @@
+import html
+import json
 import math
 
 import pytest
@@ -58,9 +60,49 @@ def test_a_wrong_gradient_is_found(capsys, monkeypatch):
         ([(math.nan, 1e-6), (1e-7, 1e-6)], 1, "nan"),
     ],
 )
-def test_gradients_that_differ_from_natives_are_wrong(capsys, monkeypatch, comparison, code, shown):
+def test_gradients_that_differ_from_natives_are_wrong(
+    capsys, monkeypatch, tmp_path, comparison, code, shown
+):
+    page, data = tmp_path / "x.html", tmp_path / "x.json"
     monkeypatch.setattr(check, "_compare_with_native", lambda *_: comparison)
-    found, out, _ = run(capsys, "check", "ij,jk->ik", "3,4", "4,2")
+    arguments = ("ij,jk->ik", "3,4", "4,2", "--html", str(page), "--json", str(data))
+    found, out, _ = run(capsys, "check", *arguments)
     assert found == code
-    assert "PASS: gradients of" in out
-    assert f"Against native einsum's gradients: {shown} of their largest element" in out
+    sentence = f"Against native einsum's gradients: {shown} of their largest element"
+    assert "PASS: gradients of" in out and sentence in out
+    assert f"<title>{'FAIL' if code else 'PASS'}: gradients of" in page.read_text()
+    assert sentence in html.unescape(page.read_text())
+    written = json.loads(data.read_text())
+    assert written["passed"] == written["native"]["passed"] == (code == 0)
+
+
+def test_files_hold_what_was_asked_and_where(capsys, tmp_path):
+    page, data = tmp_path / "x.html", tmp_path / "x.json"
+    arguments = (
+        "i->ij",
+        "3",
+        "--size",
+        "j=5",
+        "--seed",
+        "7",
+        "--html",
+        str(page),
+        "--json",
+        str(data),
+    )
+    assert run(capsys, "check", *arguments)[0] == 0
+    written = json.loads(data.read_text())
+    assert written["arguments"]["target"] == "i->ij" and written["arguments"]["seed"] == 7
+    assert written["native"] == {"compared": False, "errors": [], "tolerances": [], "passed": True}
+    assert ["tensorflow", tf.__version__] in written["environment"]["versions"]
+    text = page.read_text()
+    assert "i->ij" not in text and "i-&gt;ij" in text and tf.__version__ in text
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 200])
+def test_it_fits_the_terminal_with_names_whole(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = run(capsys, "check", "ij,jk->ik", "3,4", "4,2")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= columns
+    assert "inputs[0]" in out and "float32" in out

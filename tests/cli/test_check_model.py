@@ -63,8 +63,7 @@ def test_a_correct_model_exits_0(saved, capsys):
 def test_a_wrong_model_exits_1_and_writes_its_reports(saved, tmp_path, capsys):
     html, data = tmp_path / "r.html", tmp_path / "r.json"
     assert (
-        run(saved / "bad.keras", "--html", html, "--json", data, "--variants", "eager", "graph")
-        == 1
+        run(saved / "bad.keras", "--html", html, "--json", data, "--variants", "eager,graph") == 1
     )
     assert "FAIL" in capsys.readouterr().out
     assert "FAIL" in html.read_text() and html.read_text().startswith("<!doctype html>")
@@ -81,9 +80,9 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.keras"], "no such file"),
+        (["missing.keras"], "there is no such file"),
         (["unsafe.keras"], "cannot be loaded"),
-        (["text.keras"], "cannot be loaded"),
+        (["text.keras"], "is no .keras model: it starts with b'hello'"),
         (["good.keras", "--inputs", "text.txt"], "not an .npz file"),
         (["good.keras", "--inputs", "wrong.npz"], "needs shape (None, 3), got (2, 5)"),
         (["two.keras", "--inputs", "wrong.npz"], "the model's inputs are ['ids', 'x']"),
@@ -99,7 +98,6 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
             "that it leaves open (--inputs gives others): ",
         ),
         (["good.keras", "--import", "no_such_module"], "--import no_such_module: ModuleNotFound"),
-        (["good.keras", "--html", "nowhere/x.html"], "cannot write the report"),
     ],
 )
 def test_bad_usage_exits_2_with_one_clear_line(saved, arguments, message, capsys):
@@ -114,17 +112,14 @@ def test_bad_usage_exits_2_with_one_clear_line(saved, arguments, message, capsys
     paths = [saved / a if "." in a else a for a in arguments]
     assert run(*paths) == 2
     error = capsys.readouterr().err.strip().splitlines()
-    assert len([line for line in error if line.startswith("error:")]) == 1, error
-    assert message in error[-1]
+    assert error[-1].startswith("tf-einsum-grad check: ") and message in error[-1], error
 
 
 @pytest.mark.parametrize(
     "option", [("--order", "3"), ("--seed", "-1"), ("--directions", "0"), ("--seconds", "0.5")]
 )
 def test_options_out_of_range_exit_2(saved, option):
-    with pytest.raises(SystemExit) as caught:
-        run(saved / "good.keras", *option)
-    assert caught.value.code == 2
+    assert run(saved / "good.keras", *option) == 2
 
 
 def test_strings_from_a_file(saved):

@@ -11,7 +11,7 @@ from tf_einsum_grad.cli import demo
 
 
 def test_the_question_is_answered(capsys):
-    code, out, _ = run(capsys, "--shapes", "6,3,3,4", "6,3,3,5", "--repeats", "2")
+    code, out, _ = run(capsys, "ijkm,ijkn->imn", "6,3,3,4", "6,3,3,5", "--repeats", "2")
     assert code == 0
     assert "how is the gradient computed?" in out
     assert "dL/dA = einsum('imn,ijkn->ijkm', dL/dY, B)" in out
@@ -22,7 +22,7 @@ def test_the_question_is_answered(capsys):
 
 @pytest.mark.parametrize("equation, shapes", [("i->ii", ["5"]), ("ij,ij->ij", ["1,3", "2,3"])])
 def test_where_native_refuses(capsys, equation, shapes):
-    code, out, _ = run(capsys, "--equation", equation, "--shapes", *shapes, "--repeats", "1")
+    code, out, _ = run(capsys, equation, *shapes, "--repeats", "1")
     assert code == 0
     assert out.count("refused") == len(shapes) + 2
     assert "TensorFlow's own einsum refuses this equation" in out
@@ -45,7 +45,7 @@ def test_what_is_right(against_native, against_numbers, right):
 
 def test_a_wrong_gradient_is_found(capsys, monkeypatch):
     monkeypatch.setitem(variants.VARIANTS, "ours", scaled_gradients(1.01))
-    code, out, _ = run(capsys, "--shapes", "6,3,3,4", "6,3,3,5", "--repeats", "1")
+    code, out, _ = run(capsys, "ijkm,ijkn->imn", "6,3,3,4", "6,3,3,5", "--repeats", "1")
     assert code == 1
     assert "WRONG on CPU:0" in out
     assert out.count("1.0e-02") == 2, "each gradient, against TensorFlow's"
@@ -61,7 +61,7 @@ def test_forward_and_backward_are_timed_as_often_as_asked(capsys, monkeypatch):
         return {who: [0.2, 0.1, 0.4] if who == "native" else [0.1] * 3 for who in passes}
 
     monkeypatch.setattr(timing, "interleave", interleave)
-    _, out, _ = run(capsys, "--shapes", "6,3,3,4", "6,3,3,5", "--repeats", "9")
+    _, out, _ = run(capsys, "ijkm,ijkn->imn", "6,3,3,4", "6,3,3,5", "--repeats", "9")
     assert calls == [timing.Effort(repeats=9, seconds=math.inf, most=9)]
     (line,) = (line for line in out.splitlines() if "time, median" in line)
     assert line.split()[-5:] == ["200", "ms", "100", "ms", "2.00x"]

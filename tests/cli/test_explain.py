@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from tests.cli.running import run
 
 
@@ -21,5 +23,22 @@ def test_explain_on_a_mesh(capsys):
 
 
 def test_sizes_of_new_labels(capsys):
-    code, out, _ = run(capsys, "explain", "i->ij", "3", "--size", "j=5")
-    assert code == 0 and "Y(3, 5)" in out
+    for arguments in (["--size", "j=5", "i->ij", "3"], ["i->ij", "3", "--size", "j=5"]):
+        code, out, _ = run(capsys, "explain", *arguments)
+        assert code == 0 and "Y(3, 5)" in out
+    for sizes in (["--size", "j=5,k=2"], ["--size", "j=5", "--size", "k=2"]):
+        assert "Y(3, 5, 2)" in run(capsys, "explain", "i->ijk", "3", *sizes)[1]
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(None, 100), (40, 40), (80, 80), (200, 120)])
+def test_it_fits_the_terminal(capsys, monkeypatch, columns, widest):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = run(capsys, "explain", "ijkm,ijkn->imn", "100,28,28,512", "100,28,28,512")
+    assert widest - 20 < max(map(len, out.splitlines())) <= widest
+
+
+def test_where_it_runs(capsys):
+    for target, where in (("eager", "in eager mode"), ("xla", "under XLA")):
+        assert where in run(capsys, "explain", "ij,jk", "2,3", "3,4", "--target", target)[1]

@@ -1,10 +1,17 @@
 import io
 import time
 
+import pytest
 from rich.console import Console
 from rich.text import Text
 
-from tf_einsum_grad.text.terminal import make_table, progress
+from tf_einsum_grad.text.terminal import (
+    make_console,
+    make_table,
+    progress,
+    terminal_width,
+    use_plain_characters,
+)
 
 ERASED = "\x1b[1A\x1b[2K"  # the line above
 
@@ -25,11 +32,59 @@ def test_a_ruled_table_with_a_title():
     assert [line.rstrip() for line in lines] == ["T", "", " a   b", " ─────", " 1 234", ""]
 
 
-def test_where_space_is_short_cells_fold_or_end_in_an_ellipsis():
-    rows = [("abcdefgh", "123")]
-    assert shown(make_table(("n", "x"), rows, gap=0), width=9)[1] == "abcdef…1…"
-    folded = shown(make_table(("n", "x"), rows, gap=0, folded=("n",)), width=8)
-    assert [line.rstrip() for line in folded] == ["n      x", "abcde123", "fgh"]
+def test_where_space_is_short_names_fold():
+    rows = [("abcdefgh" * 4, "123")]
+    lines = shown(make_table(("name", "x"), rows, gap=0, folded=("name",)), width=20)
+    assert [line.rstrip() for line in lines] == [
+        "name               x",
+        "abcdefghabcdefgha123",
+        "bcdefghabcdefgh",
+    ]
+
+
+def test_where_there_is_no_room_for_a_table_each_cell_is_a_line():
+    table = make_table(("name", "ours"), [("a" * 20, "1.5 ms"), ("b", "")], title="T")
+    assert shown(table, width=29)[2].split() == ["a" * 20, "1.5", "ms"]
+    lines = ["T", f"name: {'a' * 20}", "  ours: 1.5 ms", "name: b"]
+    assert [line.rstrip() for line in shown(table, width=26)] == lines
+
+
+def test_a_console_is_as_wide_as_its_terminal(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal_width(io.StringIO()) == 100
+    for columns, width in (("7", 40), ("40", 40), ("200", 200)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert terminal_width(io.StringIO()) == make_console().width == width
+
+
+def test_no_color(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = make_console()
+    console.file = io.StringIO()
+    console.print(Text("bad", style="red"))
+    assert console.file.getvalue() == "bad\n"
+
+
+def test_a_closed_pipe_is_no_exit_with_1():
+    with pytest.raises(BrokenPipeError):
+        make_console().on_broken_pipe()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", b"2x3 -> ... e \\u03b1 fi"),
+        ("latin-1", b"2\xd73 -> ... \xe9 \\u03b1 fi"),
+        ("utf-8", "2×3 → … é α ﬁ".encode()),
+    ],
+)
+def test_what_an_encoding_has_not_is_written_with_what_it_has(encoding, written):
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    use_plain_characters(file)
+    file.write("2×3 → … é α ﬁ")
+    file.flush()
+    assert file.buffer.getvalue() == written
 
 
 def test_strings_are_no_markup_and_cells_may_have_a_style():

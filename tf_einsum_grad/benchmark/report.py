@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tf_einsum_grad.benchmark import charts, page, tables
 from tf_einsum_grad.benchmark.decoding import decode
 from tf_einsum_grad.benchmark.results import Results
+from tf_einsum_grad.text.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,5 +73,5 @@ class Report(Results):
 
 def _write(text: str, path: str | Path | None) -> str:
     if path is not None:
-        Path(path).write_text(text, "utf-8")
+        write_whole(path, text)
     return text

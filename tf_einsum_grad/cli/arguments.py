@@ -7,43 +7,70 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, TypeAlias
+
+from tf_einsum_grad.text.files import check_readable, check_writable
 
 __all__ = [
     "BAD_USAGE",
+    "CLOSED_PIPE",
+    "FAILED",
+    "INTERRUPTED",
     "PASSED",
+    "PROGRAM",
     "WRONG",
     "Parser",
     "Subparsers",
     "UsageError",
     "at_least",
+    "input_file",
+    "output_file",
     "parse_shape",
-    "parse_size",
+    "parse_sizes",
     "refuse",
+    "say",
     "start_tensorflow",
 ]
 
 # What `ArgumentParser.add_subparsers` gives.
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-PASSED, WRONG, BAD_USAGE = 0, 1, 2
+PROGRAM = "tf-einsum-grad"
+
+# All right; a wrong gradient, or a ratio that fell; the arguments; a full disk, or a fault of ours;
+# Ctrl-C and a reader that left, as shells have them: 128 and the signal.
+PASSED, WRONG, BAD_USAGE, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 141
+
+EXIT_CODES = """\
+exit code: 0 all right; 1 a wrong gradient or a ratio that fell; 2 bad usage; 3 it could not be
+finished (a full disk, a fault of ours); 130 interrupted."""
 
 
 class UsageError(ValueError):
-    """Something about the command is wrong; the message is one line."""
+    """Something about a command is wrong; the message is one line."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Bad usage is one line on stderr, and exit code 2."""
+    """Bad usage is one line on stderr, and exit code 2; names of options are written out."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""
         self.exit(BAD_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+def say(problem: object, command: str = "") -> None:
+    """Says in one line on stderr what is wrong."""
+    line = " ".join(str(problem).split())
+    print(f"{' '.join([PROGRAM, command]).strip()}: {line}", file=sys.stderr)
+
+
 def refuse(command: str, problem: object) -> int:
     """Says in one line what is wrong with a subcommand's arguments, and returns the exit code."""
-    print(f"tf-einsum-grad {command}: {problem}", file=sys.stderr)
+    say(problem, command)
     return BAD_USAGE
 
 
@@ -81,16 +108,48 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def parse_size(text: str) -> tuple[str, int]:
-    """Reads a label with a number as it is typed: `b=4`.
+def parse_sizes(text: str) -> list[tuple[str, int]]:
+    """Reads labels with numbers as they are typed: `b=4` or `b=4,n=2`.
 
     Raises:
         argparse.ArgumentTypeError: it is something else.
     """
-    label, _, number = text.partition("=")
-    if len(label) != 1 or not number.isdecimal():
-        raise argparse.ArgumentTypeError(f"a label and a number like b=4 is required, got {text!r}")
-    return label, int(number)
+    sizes = []
+    for part in text.split(","):
+        label, _, number = part.partition("=")
+        if len(label) != 1 or not number.isdecimal():
+            raise argparse.ArgumentTypeError(
+                f"a label and a number like b=4 is required, got {text!r}"
+            )
+        sizes.append((label, int(number)))
+    return sizes
+
+
+def input_file(text: str) -> Path:
+    """Reads the name of a file that is there.
+
+    Raises:
+        argparse.ArgumentTypeError: it cannot be read.
+    """
+    return _file(text, "read", check_readable)
+
+
+def output_file(text: str) -> Path:
+    """Reads the name of a file to write, before there is anything to write.
+
+    Raises:
+        argparse.ArgumentTypeError: it could not be written.
+    """
+    return _file(text, "write", check_writable)
+
+
+def _file(text: str, verb: str, check: Callable[[Path], None]) -> Path:
+    path = Path(text)
+    try:
+        check(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot {verb} {text!r}: {error.strerror}") from error
+    return path
 
 
 def start_tensorflow() -> None:
@@ -107,7 +166,7 @@ def start_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_logical_devices()
-        except BaseException:
+        except Exception:
             messages.seek(0)
             os.write(shown, messages.read())
             raise

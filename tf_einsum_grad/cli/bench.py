@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 from tf_einsum_grad.benchmark.regression import confirm_regressions, find_regressions, ratios
 from tf_einsum_grad.benchmark.report import Report
@@ -24,27 +23,33 @@ from tf_einsum_grad.cli.arguments import (
     PASSED,
     WRONG,
     Subparsers,
+    input_file,
+    output_file,
     parse_shape,
     refuse,
     start_tensorflow,
 )
-from tf_einsum_grad.text.terminal import make_table, progress
+from tf_einsum_grad.text.terminal import make_console, make_table, progress
 
 __all__ = ["add_parser", "run"]
-
-_WIDTH = 100
 
 _EPILOG = """\
 Results and gradients are compared before anything is timed; variants run in turn in one process.
 Ratios say how many times faster than tf.einsum, torch or JAX. "of limit" is the share that ours and
 native reach of what the machine's matmul rate and memory bandwidth allow; "memory" is ours' peak as
 a share of native's.
-exit code: 0; 1 when a result was wrong or a ratio fell (--compare); 2 for bad usage.
 
   tf-einsum-grad bench 'ijkm,ijkn->imn' 100,28,28,512 100,28,28,512
   tf-einsum-grad bench --suite --quick --modes graph --passes both --no-memory
   tf-einsum-grad bench --suite --only chain,attention --json new.json --compare old.json
 """
+
+_FILES = {
+    "json": "JSON",
+    "markdown": "a Markdown table",
+    "html": "a page with charts",
+    "plot": "a chart: png, svg, pdf",
+}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -57,25 +62,29 @@ def add_parser(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("equation", nargs="?", metavar="EQUATION")
-    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE", help="100,28,28,512")
-    add("--suite", action="store_true", help="the workloads of the package")
-    add("--only", type=_names, default=(), metavar="NAMES", help="names or categories of them")
-    add("--dtype", choices=DIFFERENTIABLE, help="default: float32")
+    add("equation", nargs="?", metavar="EQUATION", help="such as 'ij,jk->ik'")
+    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+        help="one for each operand, such as 100,28,28,512")  # fmt: skip
+    add("--suite", action="store_true", help="the package's own workloads; default: one equation")
+    add("--only", type=_names, default=(), metavar="NAMES",
+        help="names or categories of the suite, between commas; default: all")  # fmt: skip
+    add("--dtype", choices=DIFFERENTIABLE, help="of the operands; default: float32")
     for option, known in (("--modes", MODES), ("--passes", PASSES)):
-        read = partial(_names, known=known)
-        add(option, type=read, default=known, help=f"default: {','.join(known)}")
-    add("--quick", action="store_true", help="fewer repeats, no memory")
-    add("--seconds", type=float, help="time for each measurement; default: 1")
-    add("--no-memory", action="store_true", help="do not measure peak memory")
-    add("--peers", action="store_true", help="race torch and JAX where installed")
-    add("--peer-python", metavar="PYTHON", help="the Python that has them")
-    add("--growth", action="store_true", help="how cost grows with operands, batch")
-    add("--json", type=Path, metavar="FILE", help="write the report as JSON")
-    add("--markdown", type=Path, metavar="FILE", help="... as a Markdown table")
-    add("--html", type=Path, metavar="FILE", help="... as a page with charts")
-    add("--plot", type=Path, metavar="FILE", help="... as a chart (png, svg, pdf)")
-    add("--compare", type=Path, metavar="OLD.json", help="exit 1 if a ratio fell beyond its noise")
+        read, names = partial(_names, known=known), ",".join(known)
+        add(option, type=read, default=known, metavar="NAMES",
+            help=f"some of {names}; default: all")  # fmt: skip
+    add("--quick", action="store_true", help="fewer repeats, no memory; default: all of it")
+    add("--seconds", type=float, metavar="SECONDS", help="for each measurement; default: 1")
+    add("--no-memory", action="store_true", help="leave out peak memory; default: measured")
+    add("--peers", action="store_true", help="race torch and JAX, where installed; default: not")
+    add("--peer-python", metavar="PYTHON", help="the Python that has them; default: this one")
+    add("--growth", action="store_true",
+        help="how cost grows with operands and batch; default: not")  # fmt: skip
+    for kind, what in _FILES.items():
+        add(f"--{kind}", type=output_file, metavar="FILE",
+            help=f"write the report as {what}; default: not")  # fmt: skip
+    add("--compare", type=input_file, metavar="OLD.json",
+        help="exit with 1 if a ratio fell beyond its noise since then; default: not")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -119,10 +128,6 @@ def _workloads(arguments: argparse.Namespace) -> tuple[Workload, ...]:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """Finds out before an hour of measuring what would fail after it."""
-    for name in ("json", "markdown", "html", "plot"):
-        path = getattr(arguments, name)
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"--{name}: there is no directory {str(path.parent)!r}")
     if arguments.plot is not None:
         if "both" not in arguments.passes:
             raise ValueError("--plot requires 'both' among --passes")
@@ -143,8 +148,8 @@ def _old_report(arguments: argparse.Namespace, workloads: tuple[Workload, ...]) 
     name = repr(str(arguments.compare))
     try:
         old = Report.from_json(arguments.compare.read_text("utf-8"))
-    except OSError as error:
-        raise ValueError(f"--compare: cannot read {name}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--compare: {name} is no report of this benchmark: {error}") from error
     if ratios(old).keys().isdisjoint(product(workloads, arguments.modes, arguments.passes)):
         raise ValueError(
             f"--compare: {name} has none of these workloads (with the same shapes and dtype) in "
@@ -154,13 +159,11 @@ def _old_report(arguments: argparse.Namespace, workloads: tuple[Workload, ...]) 
 
 
 def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Report | None) -> int:
-    from rich.console import Console
-
     from tf_einsum_grad.benchmark.peers import find_peers
     from tf_einsum_grad.benchmark.runner import run_suite
     from tf_einsum_grad.benchmark.timing import Effort
 
-    errors = Console(stderr=True, highlight=False)
+    errors = make_console(stderr=True)
     effort = Effort.quick() if arguments.quick else Effort()
     if arguments.seconds is not None:
         effort = dataclasses.replace(effort, seconds=arguments.seconds)
@@ -202,10 +205,9 @@ def _run(arguments: argparse.Namespace, workloads: tuple[Workload, ...], old: Re
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console()
     if len(report.comparisons) == 1:
         table = make_table(*details(report.comparisons[0], report), n_left=2)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,25 +14,33 @@ import numpy as np
 from tf_einsum_grad.algebra.dtypes import DTYPES
 from tf_einsum_grad.benchmark.checks import relative_error, rounding
 from tf_einsum_grad.cli.arguments import (
-    BAD_USAGE,
     PASSED,
     WRONG,
     Subparsers,
     UsageError,
     at_least,
+    input_file,
+    output_file,
     parse_shape,
-    parse_size,
+    parse_sizes,
     refuse,
     start_tensorflow,
 )
 from tf_einsum_grad.explaining.explanation import explain
+from tf_einsum_grad.text.files import check_readable, write_whole
+from tf_einsum_grad.text.terminal import make_console
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tf_einsum_grad.cli.outcome import Outcome
+    from tf_einsum_grad.gradcheck.report import GradientReport
+
 __all__ = ["add_parser", "run"]
 
 _DTYPES = tuple(name for name, facts in DTYPES.items() if facts.kind == "float")
+_VARIANTS = ("eager", "graph", "xla", "forward")
+_SIGNATURES = {".keras": b"PK", ".h5": b"\x89HDF"}  # how the files begin: zip, and HDF5
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -44,36 +51,49 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Checks the gradients of an einsum, EQUATION SHAPE..., against finite "
         "differences and native TensorFlow; or those of a saved model, MODEL.keras.",
     )
-    parser.add_argument("target", metavar="EQUATION|MODEL.keras")
-    parser.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
-    parser.add_argument("--dtype", choices=_DTYPES, help="default: float32")
-    parser.add_argument(
-        "--size", nargs="+", type=parse_size, metavar="LABEL=SIZE",
-        help="sizes of labels that only the output has: j=5",
-    )  # fmt: skip
-    parser.add_argument(
-        "--inputs", type=Path, metavar="NPZ",
-        help="arrays named as the model's inputs, or in their order; random if not given",
-    )  # fmt: skip
-    parser.add_argument(
-        "--import", nargs="+", dest="modules", default=[], metavar="MODULE",
-        help="modules or .py files to import first: those of the model's own layers",
-    )  # fmt: skip
-    parser.add_argument("--training", action="store_true", help="call the model as in training")
-    parser.add_argument("--order", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--variants", nargs="+", default=["eager"], metavar="VARIANT",
-                        choices=("eager", "graph", "xla", "forward"))  # fmt: skip
-    parser.add_argument("--directions", type=at_least(1), default=2, metavar="N")
-    parser.add_argument("--stop-gradient", choices=("freeze", "differentiate"), default="freeze",
-                        help="what tf.stop_gradient is to be: a constant, or nothing")  # fmt: skip
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N")
-    parser.add_argument(
-        "--seconds", type=at_least(1), metavar="N",
-        help="how long to go on; what is not reached by then is INCONCLUSIVE",
-    )  # fmt: skip
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as HTML")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    add = parser.add_argument
+    add("target", metavar="EQUATION|MODEL.keras", help="an einsum, or a saved model's file")
+    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+        help="of an equation: one for each operand, such as 3,4")  # fmt: skip
+    add("--dtype", choices=_DTYPES, help="of an equation's operands; default: float32")
+    add("--size", action="extend", type=parse_sizes, default=[], metavar="LABEL=SIZE",
+        help="of a label that only the output has, such as j=5; default: none")  # fmt: skip
+    add("--inputs", type=input_file, metavar="NPZ",
+        help="arrays named as the model's inputs, or in their order; default: random")  # fmt: skip
+    add("--import", action="append", dest="modules", default=[], metavar="MODULE",
+        help="a module or .py file to import first, of the model's own layers; default: "
+        "none")  # fmt: skip
+    add("--training", action="store_true",
+        help="call the model as in training; default: as in inference")  # fmt: skip
+    add("--order", type=int, choices=(1, 2), default=1, help="of derivatives; default: 1")
+    add("--variants", type=_variants, default=("eager",), metavar="NAMES",
+        help=f"how gradients are taken, some of {','.join(_VARIANTS)}; default: eager")  # fmt: skip
+    add("--directions", type=at_least(1), default=2, metavar="N",
+        help="random directions for each tensor; default: 2")  # fmt: skip
+    add("--stop-gradient", choices=("freeze", "differentiate"), default="freeze",
+        help="what tf.stop_gradient is to be: a constant, or nothing; default: freeze")  # fmt: skip
+    add("--seed", type=at_least(0), default=0, metavar="N", help="of what is random; default: 0")
+    add("--seconds", type=at_least(1), metavar="SECONDS",
+        help="how long to go on; what is not reached by then is INCONCLUSIVE; default: to the "
+        "end")  # fmt: skip
+    add("--html", type=output_file, metavar="FILE",
+        help="write the report as HTML; default: not")  # fmt: skip
+    add("--json", type=output_file, metavar="FILE",
+        help="write the report as JSON; default: not")  # fmt: skip
     parser.set_defaults(run=run)
+
+
+def _variants(text: str) -> tuple[str, ...]:
+    """Reads names of variants between commas.
+
+    Raises:
+        argparse.ArgumentTypeError: they are others.
+    """
+    names = tuple(text.split(","))
+    if not set(names) <= set(_VARIANTS):
+        wanted = ", ".join(_VARIANTS)
+        raise argparse.ArgumentTypeError(f"one or more of {wanted} required, got {text!r}")
+    return names
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,15 +105,36 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EinsumError: the equation and the shapes do not fit.
     """
-    is_model = arguments.target.endswith((".keras", ".h5"))
+    path = Path(arguments.target)
+    is_model = path.suffix in _SIGNATURES
     problem = _usage_problem(arguments, is_model)
     if problem:
         return refuse("check", problem)
+    if is_model:
+        _check_model_file(path)
+    outcome = _check_model(arguments) if is_model else _check_equation(arguments)
+    outcome.show(make_console())
+    if arguments.html:
+        write_whole(arguments.html, outcome.to_html())
+    if arguments.json:
+        write_whole(arguments.json, outcome.to_json())
+    return PASSED if outcome.passed else WRONG
+
+
+def _check_model_file(path: Path) -> None:
+    """Finds out without Keras, which takes seconds, what it would not load.
+
+    Raises:
+        UsageError: there is no such file, or it is none of Keras'.
+    """
     try:
-        return _check_model(arguments) if is_model else _check_equation(arguments)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_USAGE
+        check_readable(path)
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise UsageError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    if not start.startswith(_SIGNATURES[path.suffix]):
+        raise UsageError(f"{str(path)!r} is no {path.suffix} model: it starts with {start!r}")
 
 
 def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
@@ -118,14 +159,14 @@ def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:
     return None
 
 
-def _check(name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.Namespace) -> int:
-    """Checks `fn`, prints the report, writes --html and --json, and returns the exit code.
+def _check(
+    name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.Namespace
+) -> GradientReport:
+    """Checks `fn`.
 
     Raises:
-        UsageError: the check refuses its arguments, or a file cannot be written.
+        UsageError: the check refuses its arguments.
     """
-    from rich.console import Console
-
     from tf_einsum_grad.gradcheck.check import check_gradients
 
     try:
@@ -136,22 +177,12 @@ def _check(name: str, fn: Callable[..., Any], inputs: Any, arguments: argparse.N
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error).splitlines()[0]) from error
-    report = dataclasses.replace(report, name=name)
-    Console().print(report)
-    try:
-        if arguments.html:
-            head = f"<!doctype html><meta charset='utf-8'><title>{name}</title>"
-            arguments.html.write_text(head + report.to_html(), encoding="utf-8")
-        if arguments.json:
-            arguments.json.write_text(report.to_json() + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write the report: {error}") from error
-    return PASSED if report.passed else WRONG
+    return dataclasses.replace(report, name=name)
 
 
-def _check_equation(arguments: argparse.Namespace) -> int:
+def _check_equation(arguments: argparse.Namespace) -> Outcome:
     equation, dtype = arguments.target, arguments.dtype or "float32"
-    sizes = dict(arguments.size or ())
+    sizes = dict(arguments.size)
     # What does not fit ends here, before TensorFlow is imported.
     explanation = explain(equation, *arguments.shapes, dtype=dtype, sizes=sizes)
     start_tensorflow()
@@ -159,26 +190,23 @@ def _check_equation(arguments: argparse.Namespace) -> int:
     import tensorflow as tf
 
     from tf_einsum_grad.benchmark.variants import VARIANTS
+    from tf_einsum_grad.cli.outcome import AgainstNative, Outcome
 
     rng = np.random.default_rng(arguments.seed)
     *operands, cotangent = (
         tf.cast(rng.standard_normal(shape), dtype)
         for shape in (*arguments.shapes, explanation.output_shape)
     )
-    code = _check(
+    report = _check(
         f"einsum {equation!r}",
         lambda *xs: VARIANTS["ours"](equation, *xs, sizes=sizes),
         operands,
         arguments,
     )
     n_products = math.prod(role.size or 0 for role in explanation.roles)
-    comparison = None if sizes else _compare_with_native(equation, operands, cotangent, n_products)
-    if comparison is None:
-        print("Native einsum does not take this equation, or cannot differentiate it.")
-        return code
-    worst = np.max([error for error, _ in comparison])  # not max(), which loses a nan
-    print(f"Against native einsum's gradients: {worst:.1e} of their largest element at most.")
-    return code if all(error <= tolerance for error, tolerance in comparison) else WRONG
+    found = None if sizes else _compare_with_native(equation, operands, cotangent, n_products)
+    native = AgainstNative(None) if found is None else AgainstNative(*zip(*found, strict=True))
+    return Outcome.of(report, arguments, native)
 
 
 def _compare_with_native(
@@ -202,13 +230,14 @@ def _compare_with_native(
     ]
 
 
-def _check_model(arguments: argparse.Namespace) -> int:
+def _check_model(arguments: argparse.Namespace) -> Outcome:
     start_tensorflow()
 
     from tf_einsum_grad.cli import models
+    from tf_einsum_grad.cli.outcome import Outcome
 
     models.import_modules(arguments.modules)
     model = models.load(Path(arguments.target))
     inputs = models.inputs_for(model, arguments.inputs, arguments.seed)
     models.try_call(model, inputs, arguments.inputs, arguments.training)
-    return _check(model.name, model, inputs, arguments)
+    return Outcome.of(_check(model.name, model, inputs, arguments), arguments)

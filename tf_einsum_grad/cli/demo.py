@@ -14,24 +14,30 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import show_shape
 from tf_einsum_grad.benchmark.checks import relative_error, rounding
 from tf_einsum_grad.benchmark.workloads import Workload
-from tf_einsum_grad.cli.arguments import PASSED, WRONG, parse_shape, start_tensorflow
+from tf_einsum_grad.cli.arguments import (
+    PASSED,
+    WRONG,
+    Subparsers,
+    UsageError,
+    parse_shape,
+    start_tensorflow,
+)
 from tf_einsum_grad.explaining.explanation import explain
 from tf_einsum_grad.explaining.names import operand_name
 from tf_einsum_grad.text.numbers import milliseconds, show_bytes
-from tf_einsum_grad.text.terminal import make_table
+from tf_einsum_grad.text.terminal import FittingTable, make_console, make_table
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from rich.table import Table
+    from rich.console import Console
 
     from tf_einsum_grad.benchmark.variants import Variant
     from tf_einsum_grad.benchmark.workers import Worker
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_parser", "run"]
 
 QUESTION = "ijkm,ijkn->imn"
 QUESTION_SHAPES = ((100, 28, 28, 512), (100, 28, 28, 512))
@@ -74,14 +80,19 @@ class _Comparison:
     peaks: Mapping[Variant, int]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the question's options, with which the program runs it where no command is named."""
-    parser.add_argument("--equation", default=QUESTION, help=f"default: {QUESTION}")
-    parser.add_argument(
-        "--shapes", nargs="+", type=parse_shape, metavar="SHAPE",
-        help="one for each operand, like 100,28,28,512 (the default, twice)",
-    )  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=5, help="timed rounds; default: 5")
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds `demo`, which runs where no command is named; imports no TensorFlow."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="the question, end to end, on real tensors; this is what runs without a command",
+        description="Explains the gradients of an einsum, computes them, compares them with "
+        "TensorFlow's and with numbers, and times both, on each device.",
+    )
+    add = parser.add_argument
+    add("equation", nargs="?", default=QUESTION, metavar="EQUATION", help=f"default: {QUESTION}")
+    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+        help="one for each operand; default: 100,28,28,512, twice")  # fmt: skip
+    add("--repeats", type=int, default=5, metavar="N", help="timed rounds; default: 5")
     parser.set_defaults(run=run)
 
 
@@ -93,33 +104,24 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         EinsumError: the equation and the shapes do not fit.
+        UsageError: there is nothing to time.
     """
-    from rich.console import Console
-
-    if arguments.shapes is None and arguments.equation != QUESTION:
-        raise SizeError(f"--equation {arguments.equation!r} requires --shapes, got none")
+    equation, shapes = arguments.equation, tuple(arguments.shapes)
+    if not shapes and equation == QUESTION:
+        shapes = QUESTION_SHAPES
+    if not shapes:
+        raise UsageError(f"{equation!r} requires a shape for each operand, got none")
     if arguments.repeats < 1:
-        raise SizeError(f"--repeats requires 1 or more, got {arguments.repeats}")
-    equation, shapes = arguments.equation, tuple(arguments.shapes or QUESTION_SHAPES)
+        raise UsageError(f"--repeats requires 1 or more, got {arguments.repeats}")
     explain(equation, *shapes)
     if any(size == 0 for shape in shapes for size in shape):
-        raise SizeError(f"einsum {equation!r} requires sizes from 1 on to be timed, got {shapes}")
+        raise UsageError(f"einsum {equation!r} requires sizes from 1 on to be timed, got {shapes}")
     memory = _available_memory()
     workload = _fit_memory(Workload("question", "question", equation, shapes), memory)
-    console = Console(highlight=False)
-    text = " and ".join(map(show_shape, workload.shapes))
-    console.print(
-        f"[bold]In TensorFlow, Y = tf.einsum('{equation}', ...) of {text}:", soft_wrap=True
-    )
-    console.print("[bold]how is the gradient computed?\n")
-    if workload.shapes != shapes:
-        console.print(
-            f"(Memory is short for {' and '.join(map(show_shape, shapes))}: "
-            f"{show_bytes(memory)} free. These are smaller.)\n"
-        )
-    console.print(str(explain(equation, *workload.shapes)), markup=False, soft_wrap=True)
+    console = make_console()
+    _ask(workload, shapes, memory, console)
     console.print("\n[bold]Does it hold? On real tensors, float32:")
-    with console.status("importing TensorFlow") as status:
+    with console.status("importing TensorFlow", spinner="line") as status:
         comparisons = _compare(workload, arguments.repeats, status.update)
     console.print(_errors_table(comparisons))
     console.print("(errors relative to the largest element, and to what the derivative sums)\n")
@@ -130,6 +132,24 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong:
         console.print(f"[bold red]The gradients are WRONG on {', '.join(wrong)}.")
     return WRONG if wrong else PASSED
+
+
+def _ask(
+    workload: Workload, wanted: tuple[tuple[int, ...], ...], memory: int, console: Console
+) -> None:
+    """Prints the question, and the answer in words."""
+    text = " and ".join(map(show_shape, workload.shapes))
+    question = f"In TensorFlow, Y = tf.einsum('{workload.equation}', ...) of {text}:"
+    console.print(question, style="bold", markup=False)
+    console.print("how is the gradient computed?\n", style="bold")
+    if workload.shapes != wanted:
+        console.print(
+            f"(Memory is short for {' and '.join(map(show_shape, wanted))}: "
+            f"{show_bytes(memory)} free. These are smaller.)\n",
+            markup=False,
+        )
+    explanation = explain(workload.equation, *workload.shapes)
+    console.print(explanation.to_text(min(console.width, 98)), markup=False, soft_wrap=True)
 
 
 def _available_memory() -> int:
@@ -244,7 +264,7 @@ def _directional_error(
     return float(tf.abs(tf.reduce_sum(products) - numeric) / tf.norm(products))
 
 
-def _errors_table(comparisons: Sequence[_Comparison]) -> Table:
+def _errors_table(comparisons: Sequence[_Comparison]) -> FittingTable:
     rows = []
     for c in comparisons:
         for k, e in enumerate(c.errors):
@@ -255,7 +275,7 @@ def _errors_table(comparisons: Sequence[_Comparison]) -> Table:
     return make_table(head, rows, n_left=2, gap=3)
 
 
-def _costs_table(comparisons: Sequence[_Comparison]) -> Table:
+def _costs_table(comparisons: Sequence[_Comparison]) -> FittingTable:
     rows = []
     for c in comparisons:
         rows.append((c.device, "time, median", *_cost_cells(milliseconds, c.seconds)))

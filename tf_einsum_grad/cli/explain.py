@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import get_args
 
-from tf_einsum_grad.cli.arguments import PASSED, Subparsers, parse_shape, parse_size
+from tf_einsum_grad.cli.arguments import PASSED, Subparsers, parse_shape, parse_sizes
 from tf_einsum_grad.explaining.explanation import explain
+from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.text.terminal import terminal_width
 
 __all__ = ["add_parser", "run"]
+
+_WIDEST = 120  # columns; longer lines are hard to read
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `explain` to what `ArgumentParser.add_subparsers` gave."""
-    parser = subparsers.add_parser("explain", help="explain an equation, its gradients and cost")
-    parser.add_argument("equation", metavar="EQUATION")
-    parser.add_argument("shapes", nargs="*", type=parse_shape, metavar="SHAPE")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--optimize", default="auto", help="the name of an opt_einsum optimiser")
-    parser.add_argument(
-        "--size", nargs="+", type=parse_size, metavar="LABEL=SIZE",
-        help="sizes of labels that only the output has: j=5",
-    )  # fmt: skip
-    parser.add_argument(
-        "--mesh", nargs="+", type=parse_size, metavar="LABEL=DEVICES",
-        help="labels that are sharded, to see what is sent: b=4",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser = subparsers.add_parser(
+        "explain",
+        help="explain an equation, its gradients and cost",
+        description="Prints the gradients of an einsum, how each comes about, which kernels run "
+        "for it, and what they cost. Needs no TensorFlow.",
+    )
+    add = parser.add_argument
+    add("equation", metavar="EQUATION", help="such as 'ij,jk->ik'")
+    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+        help="one for each operand, such as 100,28,28,512; 'scalar' for a number; default: sizes "
+        "are unknown")  # fmt: skip
+    add("--dtype", default="float32", metavar="DTYPE", help="of the operands; default: float32")
+    add("--target", choices=get_args(Target), default="graph",
+        help="where it runs: in eager mode, in a graph (tf.function), or under XLA; default: "
+        "graph")  # fmt: skip
+    add("--optimize", default="auto", metavar="NAME",
+        help="the name of an opt_einsum optimiser; default: auto")  # fmt: skip
+    add("--size", action="extend", type=parse_sizes, default=[], metavar="LABEL=SIZE",
+        help="the size of a label that only the output has, such as j=5 or j=5,k=2; default: "
+        "none")  # fmt: skip
+    add("--mesh", action="extend", type=parse_sizes, default=[], metavar="LABEL=DEVICES",
+        help="a label that is sharded over so many devices, such as b=4, to see what is sent; "
+        "default: none")  # fmt: skip
+    add("--json", action="store_true", help="print JSON instead of text; default: text")
     parser.set_defaults(run=run)
 
 
@@ -41,8 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
         *arguments.shapes,
         dtype=arguments.dtype,
         optimize=arguments.optimize,
-        sizes=dict(arguments.size or ()),
-        mesh=dict(arguments.mesh or ()),
+        sizes=dict(arguments.size),
+        mesh=dict(arguments.mesh),
+        target=arguments.target,
     )
-    print(json.dumps(explanation.to_dict(), indent=2) if arguments.json else explanation)
+    if arguments.json:
+        print(json.dumps(explanation.to_dict(), indent=2))
+    else:
+        print(explanation.to_text(min(terminal_width(), _WIDEST)))
     return PASSED

@@ -1,23 +1,159 @@
-"""Tables and progress in a terminal, with rich, which is imported when they are made."""
+"""Consoles, tables and progress in any terminal, with rich, which is imported when it is used."""
 
 from __future__ import annotations
 
+import codecs
+import os
+import shutil
+import sys
 import time
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-__all__ = ["Advance", "make_table", "progress"]
+__all__ = [
+    "Advance",
+    "FittingTable",
+    "make_console",
+    "make_table",
+    "progress",
+    "terminal_width",
+    "use_plain_characters",
+]
 
 # What is being done, how many steps are done, and how many there are.
 Advance = Callable[[str, int, int], None]
 
 _STEP_WIDTH = 28
+_LOG_WIDTH = 100  # where there is no terminal
+_FOLDED_WIDTH = 16  # to which a column may shrink whose cells go on in the next line
+
+# What stands for a character that an encoding has not. Others lose their accents, or are escaped.
+_PLAIN = {"…": "...", "×": "x", "→": "->", "–": "-", "—": "-", "·": "*", "µ": "u", "≤": "<="}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start]
+    plain = _PLAIN.get(found, unicodedata.normalize("NFKD", found))
+    if not plain.isascii():
+        plain = plain.encode("ascii", "ignore").decode() or found.encode(
+            "ascii", "backslashreplace"
+        ).decode("ascii")
+    return plain, error.start + 1
+
+
+codecs.register_error("tf_einsum_grad.plain", _plain)
+
+
+def use_plain_characters(*streams: TextIO) -> None:
+    """Has streams write what their encoding has not in characters that it has, where it has not.
+
+    In an ASCII or Latin-1 terminal a picture of text is poorer, and no error.
+    """
+    for stream in streams:
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # which what a test captures with may lack
+            reconfigure(errors="tf_einsum_grad.plain")
+
+
+def terminal_width(stream: TextIO | None = None) -> int:
+    """The columns of a terminal, at least 40; 100 where a stream goes elsewhere.
+
+    `COLUMNS` overrides both.
+    """
+    given = os.environ.get("COLUMNS", "")
+    stream = sys.stdout if stream is None else stream
+    if not given.isdecimal() and not stream.isatty():
+        return _LOG_WIDTH
+    return max(40, shutil.get_terminal_size((_LOG_WIDTH, 24)).columns)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console as wide as its terminal. It marks nothing up by itself, and heeds `NO_COLOR`."""
+    from rich.console import Console
+
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the program, with code 1
+
+    width = terminal_width(sys.stderr if stderr else sys.stdout)
+    return PlainConsole(stderr=stderr, width=width, highlight=False)
+
+
+class FittingTable:
+    """A table where there is room for it, else a line for each of its cells."""
+
+    def __init__(
+        self,
+        head: Sequence[str],
+        rows: Iterable[Sequence[str | Text]],
+        *,
+        n_left: int,
+        gap: int,
+        title: str | None,
+        ruled: bool,
+        folded: Collection[str],
+    ) -> None:
+        from rich.text import Text
+
+        self.head, self.title, self.folded = head, title, folded
+        self.n_left, self.gap, self.ruled = n_left, gap, ruled
+        self.rows = [[Text(c) if isinstance(c, str) else c for c in row] for row in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._table() if self._needs() <= options.max_width else self._lines()
+
+    def _needs(self) -> int:
+        """The columns that it takes for nothing to be cut."""
+        widths = []
+        for k, name in enumerate(self.head):
+            widest = max([len(name), *(row[k].cell_len for row in self.rows)])
+            widths.append(
+                min(widest, max(_FOLDED_WIDTH, len(name))) if name in self.folded else widest
+            )
+        lines = len(widths) + 1 if self.ruled else 0
+        return sum(widths) + self.gap * len(widths) + lines
+
+    def _table(self) -> RenderResult:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            header_style="bold",
+            box=SIMPLE_HEAD if self.ruled else None,
+            padding=(0, self.gap, 0, 0),
+        )
+        for k, name in enumerate(self.head):
+            table.add_column(
+                name,
+                justify="left" if k < self.n_left else "right",
+                overflow="fold",
+                no_wrap=name not in self.folded,
+            )
+        for row in self.rows:
+            table.add_row(*row)
+        yield table
+
+    def _lines(self) -> RenderResult:
+        """A paragraph for each row, its first cell above the others, which have names."""
+        from rich.text import Text
+
+        if self.title:
+            yield Text(self.title, style="italic")
+        for first, *others in self.rows:
+            yield Text.assemble((f"{self.head[0]}: " if self.head[0] else ""), first, style="bold")
+            for name, cell in zip(self.head[1:], others, strict=True):
+                if cell.plain:
+                    yield Text.assemble("  ", f"{name}: " if name else "", cell)
 
 
 def make_table(
@@ -29,8 +165,8 @@ def make_table(
     title: str | None = None,
     ruled: bool = False,
     folded: Collection[str] = (),
-) -> Table:
-    """A table for `Console.print`.
+) -> FittingTable:
+    """A table for `Console.print`; in a terminal that is too narrow for it, a line for each cell.
 
     Args:
         head: the columns' names.
@@ -39,30 +175,9 @@ def make_table(
         gap: spaces after each column.
         title: stands above the table.
         ruled: whether a line stands below the head.
-        folded: columns whose cells go on in the next line where space is short. Cells of the
-            others are cut; where no column folds, an ellipsis shows it.
+        folded: columns whose cells go on in the next line where space is short.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        header_style="bold",
-        box=SIMPLE_HEAD if ruled else None,
-        padding=(0, gap, 0, 0),
-    )
-    for k, name in enumerate(head):
-        table.add_column(
-            name,
-            justify="left" if k < n_left else "right",
-            overflow="fold" if folded else "ellipsis",
-            no_wrap=name not in folded,
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    return table
+    return FittingTable(head, rows, n_left=n_left, gap=gap, title=title, ruled=ruled, folded=folded)
 
 
 @contextmanager
