@@ -37,13 +37,35 @@ from tf_einsum_grad.algebra.sizes import bind_sizes
         ("...ij, ...jk", "...ij,...jk->...ik"),
         ("i...->", "i...->"),
         (" i\tj\n->\r\x0bj \u00a0i", "ij->ji"),
-        (". . .i->i...", "...i->i..."),
+        (" ... i -> i ... ", "...i->i..."),
+        ("...i\t,i->...", "...i,i->..."),
         ("i->ii", "i->ii"),
         ("жи,иж", "жи,иж->"),
     ],
 )
 def test_parse(text, explicit):
     assert str(parse_equation(text)) == explicit
+
+
+# What np.einsum refuses too, but where its `optimize` takes all spaces out first.
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (". ..->...", "got '.' in operand 0 ('...'); an ellipsis is three dots, side by side"),
+        ("i.. .->i", "got '.' in operand 0 ('i...'); an ellipsis"),
+        ("...->...\n.", "got '.' in the output ('....'); an ellipsis"),
+        ("...->. . .", "got '.' in the output ('...'); an ellipsis"),
+        ("ij- >ji", "got '-' in operand 0 ('ij->ji'); an arrow is '->', side by side"),
+        ("ij-\t> ji", "got '-' in operand 0 ('ij->ji'); an arrow"),
+    ],
+)
+def test_white_space_within_a_symbol(text, message):
+    with pytest.raises(EquationError) as error:
+        parse_equation(text)
+    assert message in str(error.value)
+    rank = 2 if "j" in text else 1
+    with pytest.raises(ValueError, match=r"ellipsis|output specified|invalid subscript"):
+        np.einsum(text, np.ones([2] * rank), optimize=False)
 
 
 @pytest.mark.parametrize(

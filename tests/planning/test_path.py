@@ -16,12 +16,12 @@ from tf_einsum_grad.algebra.equation import parse_equation
 from tf_einsum_grad.algebra.errors import PathError
 from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 from tf_einsum_grad.algebra.sizes import bind_sizes
-from tf_einsum_grad.planning.path import find_path, hashable_optimize, similar_paths
+from tf_einsum_grad.planning.path import find_path, hashable_optimize
 from tf_einsum_grad.planning.plan import make_plan
 
 SPELLINGS = ("auto", "greedy", "optimal", "dp", "branch-all", "branch-2", "eager", "opportunistic")
 SPELLINGS += ("auto-hq", "random-greedy", "random-greedy-128", True, False, ("greedy", 50))
-SPELLINGS += (["greedy", None], ("optimal", 8), ("auto", 1e6))
+SPELLINGS += (["greedy", None], ("optimal", 8), ("auto", 1e6), ("greedy", "max_input"), ("dp", -1))
 # Made anew for each equation, since some remember the one they have seen.
 OBJECTS = {
     "DynamicProgramming": lambda: opt_einsum.DynamicProgramming(minimize="size"),
@@ -129,49 +129,6 @@ def test_hints_and_unknown_sizes():
 
 
 @pytest.mark.parametrize(
-    ("text", "sizes", "path", "similar"),
-    [
-        (
-            "i,i,i->i",
-            {"i": 9},
-            ((0, 1), (0, 1)),
-            [((0, 1), (0, 1)), ((0, 2), (0, 1)), ((1, 2), (0, 1))],
-        ),
-        # (v M) M' costs a hundred times less than v (M M').
-        ("i,ij,jk->k", {"i": 100, "j": 100, "k": 100}, ((0, 1), (0, 1)), [((0, 1), (0, 1))]),
-        # (M N) V needs a fifth of what M (N V) does, though neither needs memory to speak of.
-        (
-            "ij,jk,kl->il",
-            {"i": 2, "j": 100, "k": 100, "l": 10},
-            ((0, 1), (0, 1)),
-            [((0, 1), (0, 1))],
-        ),
-        # An outer product of two vectors would need more memory than everything else.
-        (
-            "i,j,k->ij",
-            {"i": 99, "j": 99, "k": 1},
-            ((0, 2), (0, 1)),
-            [((0, 2), (0, 1)), ((1, 2), (0, 1))],
-        ),
-        ("i,i->i", {"i": 9}, ((0, 1),), [((0, 1),)]),
-        ("i,i,i,i,i->i", {"i": 9}, ((0, 1, 2, 3, 4),), [((0, 1, 2, 3, 4),)]),  # too many to try
-    ],
-)
-def test_similar_paths(text, sizes, path, similar):
-    assert similar_paths(parse_equation(text), sizes, path) == similar
-
-
-def test_what_others_are_similar_to_comes_first():
-    path = ((1, 2), (0, 1))
-    assert similar_paths(parse_equation("i,i,i->i"), {"i": 9}, path)[0] == path
-
-
-def test_an_outer_product_that_no_operand_is_larger_than_is_not_similar():
-    equation, sizes = parse_equation("i,ij,j->"), {"i": 100, "j": 100}
-    assert ((0, 2), (0, 1)) not in similar_paths(equation, sizes, ((0, 1), (0, 1)))
-
-
-@pytest.mark.parametrize(
     ("sizes", "told"),
     [
         ({"i": None, "j": 2, "k": None}, {"i": UNKNOWN_SIZE, "j": 2, "k": UNKNOWN_SIZE}),
@@ -193,7 +150,36 @@ def test_sizes_to_choose_a_path_with(sizes, told):
 def test_a_memory_limit_reaches_the_optimizer():
     equation, sizes = parse_equation("i,ij,j->"), {"i": 4, "j": 4}
     assert find_path(equation, sizes, ("greedy", 1)) == ((0, 1, 2),)
-    assert len(find_path(equation, sizes, ("greedy", None))) == 2
+    for unlimited in (None, -1, float("inf"), np.float32(1e6), np.int64(50)):
+        assert len(find_path(equation, sizes, ("greedy", unlimited))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "largest"), [("i,ij,j->", 12), ("i,j,jk->ik", 8), ("i,j,k->ik", 6), ("i,i,j->j", 4)]
+)
+def test_the_limit_max_input_is_the_largest_operand_or_result(text, largest):
+    asked = []
+
+    def optimizer(inputs, output, sizes, memory_limit=None):
+        asked.append(memory_limit)
+        return [(0, 1), (0, 1)]
+
+    name = f"asked for {text}"
+    opt_einsum.paths.register_path_fn(name, optimizer)
+    find_path(parse_equation(text), {"i": 3, "j": 4, "k": 2}, (name, "max_input"))
+    assert asked == [largest]
+    # As opt_einsum has it.
+    terms = text.partition("->")[0].split(",")
+    shapes = [[{"i": 3, "j": 4, "k": 2}[x] for x in term] for term in terms]
+    opt_einsum.contract_path(text, *shapes, shapes=True, optimize=name, memory_limit="max_input")
+    assert asked == [largest] * 2
+
+
+def test_optimal_within_a_limit_and_names_in_any_case():
+    equation, sizes = parse_equation("i,ij,j->"), {"i": 4, "j": 4}
+    assert find_path(equation, sizes, ("optimal", 1)) == ((0, 1, 2),)
+    for name in ("optimal", "OPTIMAL", ("optimal", None), ("optimal", -1)):
+        assert len(find_path(equation, sizes, name)) == 2
 
 
 def test_an_optimizer_is_not_asked_where_there_is_one_path():
@@ -237,11 +223,6 @@ def test_what_is_no_path(path):
 )
 def test_keys(optimize, key):
     assert hashable_optimize(optimize) == key
-
-
-def test_four_operands_have_eighteen_paths():
-    equation = parse_equation("i,i,i,i->i")
-    assert len(similar_paths(equation, {"i": 9}, ((0, 1), (0, 1), (0, 1)))) == 18
 
 
 @pytest.mark.parametrize("optimize", ["auto", "greedy"])

@@ -173,11 +173,11 @@ def test_paths_are_found_and_weighed_without_what_an_operand_has_to_itself():
 
 
 def test_hints_choose_among_similar_paths():
-    sizes = {"a": 256, "b": 2, "c": 64, "d": 256}
-    unknown = [(None,) * len(term) for term in ("cb", "dca", "dc")]
-    made = plan("cb,dca,dc->ba", *unknown, hints=tuple(sizes.items()))
-    assert equations(made) == ["cb,dc->dcb", "dca,dcb->ba"]
-    assert equations(plan("cb,dca,dc->ba", *unknown))[0] != "cb,dc->dcb"
+    sizes = {"a": 256, "b": 2, "c": 256, "d": 2}
+    unknown = [(None,) * len(term) for term in ("d", "ba", "dca")]
+    made = plan("d,ba,dca->bc", *unknown, hints=tuple(sizes.items()))
+    assert equations(made)[0] == "ba,dca->dcb"  # 0.4% more FLOPs, at half the price
+    assert equations(plan("d,ba,dca->bc", *unknown))[0] == "d,dca->ca"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ allowed, equations are closed under transposition, so every gradient is again an
 from __future__ import annotations
 
 import itertools
+import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -73,8 +74,9 @@ class Equation:
 def parse_equation(text: str) -> Equation:
     """Reads an equation as `np.einsum` does, and more.
 
-    White space of any kind is ignored, labels are any Unicode letters. Without `->` the output is
-    every label that appears once, sorted, after the ellipsis if there is one.
+    White space of any kind is ignored but within `...` and `->`, labels are any Unicode letters.
+    Without `->` the output is every label that appears once, sorted, after the ellipsis if there is
+    one.
 
     Raises:
         EquationError: what is wrong, and where.
@@ -106,33 +108,50 @@ def parse_call(text: str, n_operands: int) -> Equation:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> Equation:
-    compact = "".join(text.split())
-    left, arrow, right = compact.partition("->")
-    if "->" in right:
+    left, *right = _split(_TOKENS.findall(text), "->")
+    if len(right) > 1:
         raise EquationError(f"einsum equation {text!r} requires at most one '->', got several")
-    inputs = tuple(left.split(","))
-    for k, subscripts in enumerate(inputs):
-        _check_subscripts(text, subscripts, f"operand {k}")
-    if arrow:
-        if "," in right:
-            raise EquationError(f"einsum equation {text!r} requires one output, got {right!r}")
-        _check_subscripts(text, right, "the output")
-        return Equation(inputs, right)
-    return Equation(inputs, _implicit_output(inputs))
+    terms = _split(left, ",")
+    inputs = tuple(_subscripts(text, tokens, f"operand {k}") for k, tokens in enumerate(terms))
+    if not right:
+        return Equation(inputs, _implicit_output(inputs))
+    if "," in right[0]:
+        raise EquationError(
+            f"einsum equation {text!r} requires one output, got {''.join(right[0])!r}"
+        )
+    return Equation(inputs, _subscripts(text, right[0], "the output"))
 
 
-def _check_subscripts(text: str, subscripts: str, where: str) -> None:
-    if subscripts.count(ELLIPSIS) > 1:
+_TOKENS = re.compile(r"\.\.\.|->|\S")
+_HINTS = {
+    ".": "; an ellipsis is three dots, side by side",
+    "-": "; an arrow is '->', side by side",
+}
+
+
+def _split(tokens: list[str], separator: str) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for token in tokens:
+        if token == separator:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _subscripts(text: str, tokens: list[str], where: str) -> str:
+    subscripts = "".join(tokens)
+    if tokens.count(ELLIPSIS) > 1:
         raise EquationError(
             f"einsum equation {text!r} requires at most one '...' in {where}, got {subscripts!r}"
         )
-    for character in subscripts.replace(ELLIPSIS, "", 1):
-        if not character.isalpha():
-            hint = "; an ellipsis is three dots" if character == "." else ""
+    for token in tokens:
+        if token != ELLIPSIS and not token.isalpha():
             raise EquationError(
-                f"einsum equation {text!r} requires labels that are letters, got {character!r} "
-                f"in {where} ({subscripts!r}){hint}"
+                f"einsum equation {text!r} requires labels that are letters, got {token!r} in "
+                f"{where} ({subscripts!r}){_HINTS.get(token, '')}"
             )
+    return subscripts
 
 
 def _implicit_output(inputs: Sequence[str]) -> str:

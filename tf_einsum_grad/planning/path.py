@@ -1,10 +1,10 @@
-"""The order of contraction: opt_einsum's optimisers behind NumPy's `optimize`."""
+"""NumPy's and opt_einsum's `optimize`: what it may be, and the contraction path that it means."""
 
 from __future__ import annotations
 
-import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, SupportsIndex
 
 import opt_einsum
@@ -13,6 +13,7 @@ from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import PathError
 from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE, num_elements
 from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.planning.search import Path, best_path, fewest_flops
 
 __all__ = [
     "Optimize",
@@ -20,10 +21,8 @@ __all__ = [
     "check_optimize",
     "find_path",
     "hashable_optimize",
-    "similar_paths",
 ]
 
-Path = tuple[tuple[int, ...], ...]
 # opt_einsum's: of inputs, output, sizes and a memory limit.
 Optimizer = Callable[..., Sequence[Sequence[SupportsIndex]]]
 # NumPy's: whether, a name, a name and a memory limit, a path, or what `einsum_path` returns.
@@ -80,7 +79,12 @@ def _position(position: SupportsIndex) -> int:
     return operator.index(position)
 
 
-def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize) -> Path:
+def find_path(
+    equation: Equation,
+    sizes: Mapping[str, Size],
+    optimize: Optimize,
+    weigh: Callable[[Path], float] = lambda path: 0.0,
+) -> Path:
     """A contraction path: at each step the positions of the operands that are contracted.
 
     As in NumPy and opt_einsum, operands of a step leave the list and its result goes to the end.
@@ -90,6 +94,7 @@ def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize)
         sizes: each label with its size; None counts as large, so that a path is never chosen
             because an unknown dimension might be 1.
         optimize: what `hashable_optimize` gave, or an optimiser.
+        weigh: the price of a path, by which "auto" chooses among those of few FLOPs.
 
     Raises:
         PathError: `optimize` is no optimiser, or no path for this equation.
@@ -102,12 +107,16 @@ def find_path(equation: Equation, sizes: Mapping[str, Size], optimize: Optimize)
     optimizer, limit = _optimizer(optimize)
     if n <= 2:
         return _left_to_right(n)
-    path = optimizer(
-        [frozenset(subscripts) for subscripts in equation.inputs],
-        frozenset(equation.output),
-        _guess(sizes),
-        limit,
-    )
+    guessed = _guess(sizes)
+    own = limit is None and not callable(optimize)
+    if own and optimizer is opt_einsum.paths.auto:
+        return best_path(equation, guessed, weigh)
+    if own and optimizer is opt_einsum.paths.optimal:
+        return fewest_flops(equation, guessed)
+    terms = [frozenset(subscripts) for subscripts in (*equation.inputs, equation.output)]
+    if limit == "max_input":
+        limit = max(num_elements(term, guessed) for term in terms)
+    path = optimizer(terms[:-1], terms[-1], guessed, limit)
     return _check_path(_read_path(path), equation)
 
 
@@ -116,60 +125,12 @@ def _guess(sizes: Mapping[str, Size]) -> dict[str, int]:
     return {label: unknown if size is None else max(size, 1) for label, size in sizes.items()}
 
 
-# Of more there are too many to weigh: 3 paths for three operands, 18 for four, 180 for five.
-_MOST_OPERANDS = 4
-_MOST_FLOPS = 2  # times those of the path that an optimiser found
-_SPARE_MEMORY = 1 / 8  # of the operands'
-
-
-def similar_paths(equation: Equation, sizes: Mapping[str, Size], path: Path) -> list[Path]:
-    """The paths that may be as fast as `path`: FLOPs are not all that a path costs.
-
-    They take at most twice its FLOPs, and no intermediate that is both larger than its largest and
-    than an eighth of the operands. `path` itself comes first.
-    """
-    n = len(equation.inputs)
-    if not 3 <= n <= _MOST_OPERANDS:
-        return [path]
-    guessed = _guess(sizes)
-    flops, largest = _price(equation, guessed, path)
-    elements = sum(num_elements(subscripts, guessed) for subscripts in equation.inputs)
-    largest = max(largest, int(elements * _SPARE_MEMORY))
-    others = [(other, *_price(equation, guessed, other)) for other in _pairwise_paths(n)]
-    similar = [other for other, f, size in others if f <= _MOST_FLOPS * flops and size <= largest]
-    return list(dict.fromkeys([path, *similar]))
-
-
-def _pairwise_paths(n: int) -> Iterator[Path]:
-    if n == 1:
-        yield ()
-        return
-    for pair in itertools.combinations(range(n), 2):
-        for rest in _pairwise_paths(n - 1):
-            yield (pair, *rest)
-
-
-def _price(equation: Equation, sizes: Mapping[str, int], path: Path) -> tuple[int, int]:
-    """The multiplications that a path takes, and the elements of its largest intermediate."""
-    terms = [frozenset(subscripts) for subscripts in equation.inputs]
-    flops = largest = 0
-    for step in path:
-        chosen = [terms[p] for p in step]
-        terms = [term for p, term in enumerate(terms) if p not in step]
-        labels = frozenset().union(*chosen)
-        result = labels & frozenset(equation.output).union(*terms)
-        flops += num_elements(labels, sizes)
-        largest = max(largest, num_elements(result, sizes)) if terms else largest
-        terms.append(result)
-    return flops, largest
-
-
 def _left_to_right(n: int) -> Path:
     """Contracts the first two, then the result with the third, and so on."""
     return ((0,),) if n == 1 else ((0, 1), *((0, n - k - 1) for k in range(1, n - 1)))
 
 
-def _optimizer(optimize: Optimize) -> tuple[Optimizer, float | None]:
+def _optimizer(optimize: Optimize) -> tuple[Optimizer, Any]:
     """An optimiser and its memory limit, from a name, a name with a limit, or the optimiser."""
     if callable(optimize):
         return optimize, None
@@ -177,17 +138,23 @@ def _optimizer(optimize: Optimize) -> tuple[Optimizer, float | None]:
     if isinstance(optimize, tuple) and (len(optimize) != 2 or not _is_limit(limit)):
         raise PathError(
             "einsum requires optimize to be (name, memory limit) where it is a tuple that starts "
-            f"with a name, got {optimize!r}"
+            "with a name; the limit is how many elements a tensor between two steps may have, from "
+            "1 on, or 'max_input' for as many as the largest operand or the result has, or None or "
+            f"-1 for no limit; got {optimize!r}"
         )
     try:
-        return opt_einsum.paths.get_path_fn(name), limit
+        return opt_einsum.paths.get_path_fn(name), None if limit == -1 else limit
     except KeyError as error:
         raise PathError(f"einsum requires the name of an optimiser, got {name!r}") from error
 
 
 def _is_limit(limit: object) -> bool:
-    """A number of elements (NumPy's documentation has floats), or None for no limit."""
-    return limit is None or (isinstance(limit, int | float) and limit > 0)
+    """One of opt_einsum's; NumPy's documentation has floats."""
+    if limit is None or isinstance(limit, str):
+        return limit in (None, "max_input")
+    if isinstance(limit, bool) or not isinstance(limit, Real):
+        return False
+    return limit == -1 or float(limit) >= 1
 
 
 def _check_path(path: Path, equation: Equation) -> Path:

@@ -21,13 +21,10 @@ from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import cost_both_ways, cost_of
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
-from tf_einsum_grad.planning.path import Optimize, Path, find_path, hashable_optimize, similar_paths
+from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
+from tf_einsum_grad.planning.search import Path
 
 __all__ = ["Plan", "Step", "make_plan"]
-
-
-# Below this share of its cost another path beats that with the fewest FLOPs: the model is no finer.
-_TIE = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +109,9 @@ def make_plan(
     terms = tuple(term for _, term in start().terms)
     reduced = Equation(terms, equation.output)
     key = hashable_optimize(optimize)
-    path = find_path(reduced, likely, optimize if key is None else key)
-    paths = similar_paths(reduced, likely, path) if key == "auto" else [path]
-    if len(paths) > 1:
-        weights = {p: start().weigh(p) for p in paths}
-        weights[path] *= _TIE
-        path = min(paths, key=lambda p: weights[p])
+    path = find_path(
+        reduced, likely, optimize if key is None else key, lambda path: start().weigh(path)
+    )
     return Plan(equation, tuple(likely.items()), path, start().follow(path))
 
 
