@@ -4,24 +4,30 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src.backend.tensorflow import numpy as keras_backend
 
 import tf_einsum_grad as teg
 from tf_einsum_grad import ops
-from tf_einsum_grad.keras import private
+from tf_einsum_grad.keras import backend, private
 
 NATIVE = tf.einsum
+NUMPY_NATIVE = tf.experimental.numpy.einsum
+KERAS_BACKEND = private.replacements()[0][1]
 
 
 def _replaced() -> list[bool]:
     import tensorflow.compat.v2 as tf2
+    import tensorflow.experimental.numpy as tnp
+    import tensorflow.linalg as linalg
 
-    found = [tf.einsum, tf.linalg.einsum, tf2.einsum, tf2.linalg.einsum, keras_backend.einsum]
+    tensorflow = [tf, tf.linalg, linalg, tf.experimental.numpy, tnp]
+    tensorflow += [tf2, tf2.linalg, tf2.experimental.numpy, tf.compat.v2]
+    found = [owner.einsum for owner in (*tensorflow, KERAS_BACKEND)]
     return [f.__module__.startswith("tf_einsum_grad") for f in found]
 
 
@@ -39,6 +45,7 @@ def test_install_replaces_everything_and_uninstall_restores_it():
     teg.install()
     teg.uninstall()
     assert tf.einsum is NATIVE and tf.linalg.einsum is NATIVE
+    assert tf.experimental.numpy.einsum is NUMPY_NATIVE
     assert not any(_replaced())
     teg.uninstall()  # again: nothing to do
 
@@ -98,14 +105,40 @@ def test_blocks_in_many_threads():
 
 
 def test_a_missing_target_leaves_nothing_half_replaced(monkeypatch):
-    monkeypatch.setattr(private, "_OPERATIONS", "keras.src.ops.math")  # a module without Einsum
+    monkeypatch.setattr(private, "_OPERATIONS", ("keras.src.ops.math",))  # has no Einsum
     with pytest.raises(RuntimeError, match=r"requires keras\.src\.ops\.math\.Einsum.*nothing was"):
         teg.install()
     assert not any(_replaced())
-    monkeypatch.setattr(private, "_BACKEND", "keras.src.no_such_module")
-    with pytest.raises(RuntimeError, match=r"requires keras\.src\.no_such_module, which Keras"):
+    monkeypatch.setattr(private, "_BACKENDS", ("keras.src.no_such", "keras.src.none_such"))
+    with pytest.raises(
+        RuntimeError, match=r"requires keras\.src\.no_such or keras\.src\.none_such, "
+    ):
         teg.installed().__enter__()
     assert not any(_replaced())
+
+
+@pytest.mark.parametrize("missing", ["einsum", "numpy"])
+def test_a_tensorflow_that_lacks_something_is_left_as_it_was(monkeypatch, missing):
+    owner = tf.linalg if missing == "einsum" else tf.experimental
+    name = "tf.linalg.einsum" if missing == "einsum" else "tf.experimental.numpy.einsum"
+    with monkeypatch.context() as patch:
+        patch.delattr(owner, missing)
+        with pytest.raises(RuntimeError, match=f"requires {name}, which TensorFlow"):
+            teg.install()
+    assert not any(_replaced())
+
+
+@pytest.mark.parametrize("home", ["tensorflow.ops.numpy", "tensorflow.numpy"])
+def test_both_places_of_keras_backend_are_found(monkeypatch, home):
+    """From 3.16 on, and before."""
+    module = types.ModuleType(f"keras.src.backend.{home}")
+    module.einsum = own = lambda *args: None
+    for name in private._BACKENDS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with teg.installed():
+        assert module.einsum.__module__.startswith("tf_einsum_grad")
+    assert module.einsum is own
 
 
 def test_what_someone_else_put_on_top_is_not_thrown_away():
@@ -163,9 +196,10 @@ def run_alone(program):
 def test_install_where_keras_runs_on_another_backend():
     run_alone("""
 import keras
-from keras.src.backend.tensorflow import numpy as keras_backend
+from tf_einsum_grad.keras import private
 keras.backend.backend = lambda: "jax"
 import tensorflow as tf, tf_einsum_grad as teg
+keras_backend = private.replacements()[0][1]
 keras_own = keras_backend.einsum
 with teg.installed():
     assert tf.einsum("i->ii", tf.ones(2)).shape == (2, 2)
@@ -177,10 +211,75 @@ def test_a_module_that_is_imported_later_is_replaced_too():
     # `tensorflow.compat.v2` is another module than `tf.compat.v2` was before its first import.
     run_alone("""
 import tensorflow as tf, tf_einsum_grad as teg
+from tensorflow import linalg
+numpy = tf.experimental.numpy
 teg.install()
 import tensorflow.compat.v2 as tf2
-assert tf2.einsum is tf2.linalg.einsum is tf.compat.v2.einsum is tf.einsum
+import tensorflow.linalg as tl
+import tensorflow.experimental.numpy as tnp
+assert tf2.einsum is tf2.linalg.einsum is tf.compat.v2.einsum is tf.einsum is teg.einsum
+assert linalg.einsum is tl.einsum is tf.einsum
+assert numpy.einsum is tnp.einsum is tf2.experimental.numpy.einsum
+assert int(tnp.einsum("ij->", tf.ones([2, 2], tf.int8))) == 4
 """)
+
+
+ONES = np.ones([2, 2])
+PROMOTED = [  # operands, and the dtype of TensorFlow's own where it has a kernel for it
+    ([ONES.astype("int32"), ONES.astype("float32")], "float64"),
+    ([ONES.astype("float16"), ONES.astype("float32")], "float32"),
+    ([ONES.astype("float32"), ONES.astype("complex64")], "complex64"),
+    ([tf.ones([2, 2], "bfloat16"), tf.ones([2, 2])], "float32"),
+    ([tf.ones([2, 2]), ONES], "float64"),
+    ([tf.ones([2, 2], "float16"), [[1.5, 2.0], [3.0, 4.0]]], "float16"),
+    ([tf.ones([2, 2], "int32"), [[1.5, 2.0], [3.0, 4.0]]], "float64"),
+    ([[[1, 2], [3, 4]], [[1, 2], [3, 4]]], "int64"),
+    ([tf.Variable(tf.ones([2, 2])), tf.Variable(tf.ones([2, 2]))], "float32"),
+    ([ONES.astype("int8"), ONES.astype("uint8")], "int16"),
+    ([ONES.astype("bool"), ONES.astype("bool")], "bool"),
+]
+
+
+@pytest.mark.parametrize(("operands", "dtype"), PROMOTED)
+def test_numpy_einsum_promotes_as_tensorflow_does(operands, dtype):
+    numpy = tf.experimental.numpy
+    with teg.installed():
+        result = numpy.einsum("ij,jk->ik", *operands)
+        traced = tf.function(lambda: numpy.einsum("ij,jk->ik", *operands))()
+    assert result.dtype == traced.dtype == dtype
+    expected = np.einsum("ij,jk->ik", *(np.asarray(x).astype(dtype) for x in operands))
+    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(traced, expected)
+    if dtype not in ("int16", "bool"):
+        assert numpy.einsum("ij,jk->ik", *operands).dtype == dtype
+
+
+def test_numpy_einsum_takes_what_tensorflows_takes():
+    numpy = tf.experimental.numpy
+    wide, narrow = ONES, ONES.astype("float32")
+    for optimize in (True, False, "greedy", "optimal"):
+        options = {"optimize": optimize, "casting": "safe"}
+        native = numpy.einsum("ij,jk->ik", wide, narrow, **options)
+        with teg.installed():
+            ours = numpy.einsum("ij,jk->ik", wide, narrow, **options)
+        np.testing.assert_array_equal(ours, native)
+    with teg.installed():
+        assert numpy.einsum("ij->", narrow, casting="no").dtype == "float32"
+        assert numpy.einsum(narrow, [0, 1], [1]).shape == (2,)  # which TensorFlow's does not take
+        with pytest.raises(teg.OperandError, match="one dtype, got float64 for operand 0"):
+            numpy.einsum("ij,jk->ik", wide, narrow, casting="no")
+        with pytest.raises(teg.OperandError, match="casting 'safe' or 'no', got 'unsafe'"):
+            numpy.einsum("ij,jk->ik", wide, narrow, casting="unsafe")
+        with pytest.raises(TypeError, match="out"):  # TensorFlow's own overlooks it
+            numpy.einsum("ij->i", wide, out=np.ones(2))
+
+
+def test_numpy_einsum_is_differentiated():
+    x = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+    with teg.installed(), tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.experimental.numpy.einsum("ii,j->", x, np.ones(3, "float32"))
+    np.testing.assert_array_equal(tape.gradient(y, x), 3 * np.eye(2))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
@@ -226,6 +325,21 @@ def test_symbolic_keras_einsum_is_right_under_installed():
             keras.ops.einsum("bji,bjk->bik", x, y)
     model = keras.Model(x, keras.ops.einsum("bij->bji", x))
     assert model(np.ones([2, 3, 4], "float32")).shape == (2, 4, 3)
+
+
+def test_options_of_a_symbolic_keras_einsum_reach_its_call(monkeypatch):
+    seen = []
+    run_call = backend.run_call
+    monkeypatch.setattr(backend, "run_call", lambda *a, **k: seen.append(k) or run_call(*a, **k))
+    options = {"sizes": {"k": 5}, "optimize": "greedy", "size_hints": {"b": 8}}
+    inputs = [keras.Input(shape) for shape in ([3, 4], [4, 2], [2])]
+    arrays = [np.ones((2, *x.shape[1:]), "float32") for x in inputs]
+    with teg.installed():
+        y = keras.ops.einsum("bij,bjl,bl->bik", *inputs, **options)
+        assert y.shape == (None, 3, 5) == (None, *keras.Model(inputs, y)(arrays).shape[1:])
+        with pytest.raises(teg.PathError, match="name of an optimiser, got 'gredy'"):
+            keras.ops.einsum("bij->bi", inputs[0], optimize="gredy")
+    assert seen == [options]
 
 
 def test_autograph_leaves_the_package_alone(monkeypatch):

@@ -26,7 +26,7 @@ DOORS: dict[str, set[str]] = {
     "draw": {"algebra", "explaining"},
     "keras": {"algebra", "planning", "execution"},
     "ops": {"planning", "execution", "keras"},
-    "installation": {"ops", "keras"},
+    "installation": {"algebra", "planning", "execution", "keras", "ops"},
     "gradcheck": {"text"},
 }
 EVERYTHING = {*DOORS, "tf_einsum_grad"}

@@ -11,9 +11,10 @@ seconds that importing TensorFlow takes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from tf_einsum_grad._lazy import lazy_names
+from tf_einsum_grad._lazy import lazy_names, when_imported
 from tf_einsum_grad._version import __version__
 
 if TYPE_CHECKING:
@@ -88,3 +89,12 @@ __all__ = [
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME)
+
+
+def _register_classes(keras: Any) -> None:
+    """Keras finds the classes that a saved model names among those that are registered with it."""
+    if keras.backend.backend() == "tensorflow":
+        importlib.import_module(f"{__name__}.keras")
+
+
+when_imported("keras", _register_classes)

@@ -1,12 +1,14 @@
 """Puts `tf_einsum_grad.einsum` in the place of TensorFlow's and Keras' own, and takes it out again.
 
-Existing layers and models gain without a change: `tf.einsum`, `tf.linalg.einsum` (under `tf` and
-`tf.compat.v2`) and, where Keras runs on TensorFlow, what `keras.ops.einsum` calls. What was traced
-before, and names bound before (`from tensorflow import einsum`), keep what they had.
+Existing layers and models gain without a change: `tf.einsum`, `tf.linalg.einsum`,
+`tf.experimental.numpy.einsum` (under `tf` and `tf.compat.v2`) and, where Keras runs on TensorFlow,
+what `keras.ops.einsum` calls. What was traced before, and names bound before (`from tensorflow
+import einsum`), keep what they had.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +19,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_einsum_grad.algebra.errors import OperandError
+from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.operands import read_call
 from tf_einsum_grad.ops import einsum
+from tf_einsum_grad.planning.path import Optimize
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -130,18 +136,65 @@ def _revert() -> None:
     _patches = ()
 
 
+@private.leave_unconverted
+def _numpy_einsum(
+    subscripts: Any,
+    *operands: Any,
+    optimize: Optimize = "auto",
+    casting: str = "safe",
+    **options: Any,
+) -> tf.Tensor:
+    """`tf.experimental.numpy.einsum`: operands are promoted as all of that module promotes them.
+
+    Args:
+        subscripts: an equation, or operands and sublists.
+        *operands: whatever `tf.experimental.numpy.asarray` takes.
+        optimize: as in `einsum`, but False is "auto": it is what TensorFlow's own has by default.
+        casting: "safe" to promote dtypes; "no" for operands of one dtype, and an error otherwise.
+        **options: those of `einsum`.
+
+    Raises:
+        EinsumError: as `einsum` does, or `casting` is neither.
+    """
+    text, operands = read_call(subscripts, operands)
+    numpy = tf.experimental.numpy
+    if casting not in ("safe", "no"):
+        raise OperandError(f"einsum {text!r} requires casting 'safe' or 'no', got {casting!r}")
+    dtype = numpy.result_type(*operands) if casting == "safe" else None
+    arrays = [numpy.asarray(x, dtype) for x in operands]
+    return einsum(text, *arrays, optimize="auto" if optimize is False else optimize, **options)
+
+
+_MODULES: dict[str, Callable[..., Any]] = {
+    "tf": einsum,
+    "tf.linalg": einsum,
+    "tf.experimental.numpy": _numpy_einsum,
+    "tf.compat.v2": einsum,
+    "tf.compat.v2.linalg": einsum,
+    "tf.compat.v2.experimental.numpy": _numpy_einsum,
+}
+
+
+def _tensorflow_owners() -> Iterator[tuple[str, object, str, Callable[..., Any]]]:
+    """What `install` replaces in TensorFlow: name for messages, owner, attribute, and ours.
+
+    `import tensorflow.linalg` makes another module than the attribute `tf.linalg` was before, and
+    so it is with the others; each is imported here, before anyone can copy names from it.
+    """
+    tensorflow: Any = tf
+    for name, ours in _MODULES.items():
+        path = name.split(".")[1:]
+        owners = [
+            functools.reduce(lambda owner, part: getattr(owner, part, None), path, tensorflow)
+        ]
+        if path and owners[0] is not None:
+            owners.append(importlib.import_module(".".join(["tensorflow", *path])))
+        for owner in owners:
+            yield f"{name}.einsum", owner, "einsum", ours
+
+
 def _find_patches() -> tuple[_Patch, ...]:
-    # `import tensorflow.compat.v2` makes another module than the attribute `tf.compat.v2` is before
-    # the first such import, so it is imported here, before anyone can copy names from ours.
-    v2 = importlib.import_module("tensorflow.compat.v2")
-    owners: list[tuple[str, object]] = [
-        ("tf", tf),
-        ("tf.linalg", tf.linalg),
-        ("tensorflow.compat.v2", v2),
-        ("tensorflow.compat.v2.linalg", v2.linalg),
-    ]
-    wanted: list[tuple[str, object, str, Callable[..., Any]]]
-    wanted = [(f"{name}.einsum", owner, "einsum", einsum) for name, owner in owners]
+    wanted = list(_tensorflow_owners())
     if keras.backend.backend() == "tensorflow":  # another's einsum is no business of ours
         from tf_einsum_grad.keras.private import replacements
 

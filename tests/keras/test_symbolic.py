@@ -129,6 +129,20 @@ def test_arrays_and_lists_take_the_dtype_of_the_symbolic_operand():
         assert keras.ops.einsum("bi,i->b", x, [1.0, 2.0, 3.0]).shape == (None,)
 
 
+@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2), np.float16(2), 2.0])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_numbers_take_the_dtype_of_the_symbolic_operand(number, dtype):
+    x = keras.Input([3], dtype=dtype)
+    y = teg.einsum("bi,->b", x, number)
+    assert y.dtype == dtype and y.shape == (None,)
+    result = keras.Model(x, y)(keras.ops.ones([4, 3], dtype))
+    np.testing.assert_array_equal(keras.ops.cast(result, "float32"), np.full(4, 6.0))
+    with teg.installed():
+        assert keras.ops.einsum("bi,->b", x, number).shape == (None,)
+    with pytest.raises(teg.OperandError, match="int32 for operand 0 and float64 for operand 1"):
+        teg.einsum("bi,->b", keras.Input([3], dtype="int32"), np.float64(2))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -149,6 +163,11 @@ def test_arrays_and_lists_take_the_dtype_of_the_symbolic_operand():
         ),
         (lambda x, y: teg.einsum("bij->bk", x), teg.SizeError, "requires sizes={'k': ...}"),
         (lambda x, y: teg.einsum("bij,bjk", x), teg.EquationError, "requires 2 operands, got 1"),
+        (
+            lambda x, y: teg.einsum("bij->b", x, optimize="gredy"),
+            teg.PathError,
+            "name of an optimiser, got 'gredy'",
+        ),
         (lambda x, y: teg.einsum("bi1", x), teg.EquationError, "letters, got '1'"),
         (
             lambda x, y: teg.einsum("bij,bjk->bik", x, keras.Input([4, 5], dtype="float16")),

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.sizes import Shape, bind_call
 from tf_einsum_grad.execution.call import run_call
 from tf_einsum_grad.execution.operands import read_call
+from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dtype"]
 
@@ -49,24 +50,30 @@ def promoted_dtype(dtypes: Sequence[str]) -> str:
 
 
 def compute_output_spec(
-    subscripts: str, *operands: Any, sizes: Mapping[str, Any] | None = None
+    subscripts: Any,
+    *operands: Any,
+    optimize: Optimize = "auto",
+    sizes: Mapping[str, Any] | None = None,
+    **_: Any,
 ) -> keras.KerasTensor:
     """Infers the shape and dtype of `keras.ops.einsum(subscripts, *operands)`.
 
     Args:
-        subscripts: the equation.
+        subscripts: an equation, or operands and sublists, as in `tf_einsum_grad.einsum`.
         *operands: symbolic tensors, and whatever Keras converts to one.
-        sizes: as in `tf_einsum_grad.einsum`.
+        optimize, sizes: as in `tf_einsum_grad.einsum`; other options say nothing about the result.
 
     Raises:
-        EinsumError: the equation, a rank or a size is wrong, and which.
+        EinsumError: the equation, a rank, a size or `optimize` is wrong, and which.
     """
+    check_optimize(optimize)
+    text, operands = read_call(subscripts, operands)
     operands = tuple(
         keras.ops.convert_to_tensor(x) if isinstance(x, list | tuple) else x for x in operands
     )
     shapes = [tuple(getattr(x, "shape", ())) for x in operands]
     dtypes = [keras.backend.standardize_dtype(getattr(x, "dtype", type(x))) for x in operands]
-    return keras.KerasTensor(output_shape(subscripts, shapes, sizes), dtype=promoted_dtype(dtypes))
+    return keras.KerasTensor(output_shape(text, shapes, sizes), dtype=promoted_dtype(dtypes))
 
 
 def output_shape(

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 
-from tf_einsum_grad.algebra.equation import ELLIPSIS, expand_ellipses, parse_equation
+from tf_einsum_grad.algebra.equation import parse_equation
 from tf_einsum_grad.algebra.errors import EquationError
 from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec, output_shape
+from tf_einsum_grad.keras.dense_shapes import dense_shapes
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["Einsum", "EinsumDense"]
@@ -28,7 +29,9 @@ class EinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]  # Keras is u
 
     Takes the same arguments, and has the same config and the same weights, so each loads the
     other's. LoRA and quantization are Keras' own. With `"...x,xy->...y"` (from Keras' docstring) a
-    training step never builds the kernel's gradient once for each position before it sums.
+    training step never builds the kernel's gradient once for each position before it sums. Sizes
+    that `output_shape` leaves out (None) are the inputs', also in the shape of a symbolic result;
+    an `output_shape` of a length that the equation never gives is an error.
 
     Example:
         >>> layer = EinsumDense("...x,xy->...y", output_shape=64, bias_axes="y")
@@ -36,18 +39,39 @@ class EinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]  # Keras is u
         (None, 32, 64)
     """
 
+    partial_output_shape: Shape  # what `output_shape` was, as a tuple; Keras sets it
+
     def build(self, input_shape: Shape) -> None:
         """Makes the weights.
 
         Raises:
-            SizeError: the inputs' rank does not fit the equation (Keras would build a kernel of
-                some other shape).
+            SizeError: the inputs' rank or `output_shape`'s length does not fit the equation, a
+                label has two sizes, or one of the kernel's has none.
             ValueError: the equation is not one of inputs and kernel; the message is Keras'.
         """
-        parsed = parse_equation(self.equation)
-        if len(parsed.inputs) == 2 and ELLIPSIS not in parsed.inputs[1]:
-            expand_ellipses(parsed, (len(input_shape), len(parsed.inputs[1])))
-        super().build(input_shape)
+        shapes = dense_shapes(self.equation, input_shape, self.partial_output_shape)
+        if shapes is None:
+            super().build(input_shape)
+            return
+        given = self.partial_output_shape
+        self.partial_output_shape = shapes.named  # from which Keras takes the weights' sizes
+        try:
+            super().build(shapes.inputs)
+        finally:
+            self.partial_output_shape = given
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Infers the shape of the result; raises what `build` would.
+
+        Example:
+            >>> EinsumDense("abc,cd->abd", (None, 64)).compute_output_shape((None, 32, 128))
+            (None, 32, 64)
+        """
+        shapes = dense_shapes(self.equation, input_shape, self.partial_output_shape)
+        if shapes is None:
+            inferred: Shape = super().compute_output_shape(input_shape)
+            return inferred
+        return shapes.output
 
     def quantize(self, mode: Any = None, type_check: bool = True, **kwargs: Any) -> None:
         """Quantizes as Keras' own does.

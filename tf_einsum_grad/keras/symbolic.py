@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.execution.call import run_call
 from tf_einsum_grad.keras.backend import output_shape
-from tf_einsum_grad.planning.path import Optimize
+from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["EinsumOperation"]
 
@@ -29,6 +29,9 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         size_hints: as there.
         name: the operation's name in the model.
 
+    Raises:
+        PathError: `optimize` is nothing that it may be.
+
     Example:
         >>> x = keras.Input([32, 128])
         >>> EinsumOperation("...x,y->...y")(x, keras.ops.ones(4)).shape
@@ -44,6 +47,7 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        check_optimize(optimize)
         self.equation = equation
         self.optimize = optimize
         self.sizes = sizes
@@ -63,14 +67,14 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         named = [
             (k, keras.backend.standardize_dtype(x.dtype))
             for k, x in enumerate(operands)
-            if hasattr(x, "dtype") and not isinstance(x, np.ndarray)
+            if hasattr(x, "dtype") and not isinstance(x, np.ndarray | np.generic)
         ]
         (first, dtype), *others = named
         own = tf.as_dtype(dtype).as_numpy_dtype
         others += [
             (k, x.dtype.name)
             for k, x in enumerate(operands)
-            if isinstance(x, np.ndarray) and not np.can_cast(x.dtype, own, "same_kind")
+            if isinstance(x, np.ndarray | np.generic) and not np.can_cast(x.dtype, own, "same_kind")
         ]
         for k, other in others:
             if other != dtype:
