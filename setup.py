@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 
 
 def find(pattern: str, file: str) -> str:
+    """Finds what a file says about the package."""
     match = re.search(pattern, (HERE / file).read_text("utf-8"), re.MULTILINE)
     if match is None:
         raise SystemExit(f"{file} has nothing like {pattern}")
@@ -20,6 +21,7 @@ def find(pattern: str, file: str) -> str:
 
 
 def readme() -> str:
+    """Reads the README, and writes its links out."""
     repository = find(r'^Repository = "(.*)"$', "pyproject.toml")
     version = find(r'^__version__ = "(.*)"$', "tf_einsum_grad/_version.py")
 

@@ -27,8 +27,11 @@ def test_every_mode_and_workload_is_drawn_and_said(report):
     assert all(len(line.get_xdata()) == rows for line in markers)
     assert [len(points.get_offsets()) for points in limits.collections[1:]] == [rows, rows]
     svg = suite_svg(report)
-    for text in ("eager", "graph", "XLA", "native", *(c.workload.name for c in report.comparisons)):
+    for text in ("eager mode", "tf.function", "XLA", "tf.einsum", "tf_einsum_grad"):
         assert f">{text}</text>" in svg, "text is text"
+    for c in report.comparisons:
+        equation = c.workload.equation.replace(">", "&gt;")
+        assert f">{c.workload.name}   {equation}</text>" in svg
     assert svg == suite_svg(report), "a page is the same from the same report"
     assert suite_svg(dataclasses.replace(report, comparisons=())) == ""
 

@@ -1,7 +1,8 @@
 import dataclasses
+import re
 
 from tf_einsum_grad.benchmark.statistics import Ratio
-from tf_einsum_grad.benchmark.tables import details, headline, suite_table
+from tf_einsum_grad.benchmark.tables import details, headline, notes, short_equation, suite_table
 from tf_einsum_grad.text.numbers import duration, times
 
 
@@ -9,7 +10,12 @@ def test_markdown_is_one_table_and_says_where(full):
     text = full.to_markdown()
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
-    assert "tiny_matmul" in table[2] and "geometric mean" in table[-1]
+    assert text.startswith("# ") and f"{headline(full)}." in text.splitlines()
+    assert "| tiny_matmul | `ij,jk->ik` | 4×5, 5×3 |" in table[2] and "geometric mean" in table[-1]
+    for name in table[0].strip("| ").split(" | "):
+        assert re.search(rf"^\* \*\*.*\b{name}\b.*\*\*: ", text, re.MULTILINE), (
+            f"{name} is explained"
+        )
     assert "50%" in table[2], "memory as a share of native's"
     for needed in ("GFLOP/s", "tensorflow 2.", "FAILED bad", "threads"):
         assert needed in text
@@ -42,8 +48,31 @@ def test_the_headline_is_the_mean_in_each_mode(report):
     )
     results = dataclasses.replace(report, comparisons=comparisons)
     assert headline(results) == (
-        "2 workloads, forward and backward: geometric mean 2.00x in eager mode, 2.00x in graph "
-        "mode and 2.00x in XLA mode"
+        "Times as fast, the geometric mean of 2 einsums, forward and backward: 2.00x in eager "
+        "mode, 2.00x in tf.function, 2.00x under XLA"
     )
     alone = dataclasses.replace(results, comparisons=comparisons[:1])
     assert headline(alone) == "ij,jk->ik, float32"
+
+
+def test_an_interval_that_says_nothing_is_warned_of(report):
+    def ratios(c, ratio):
+        return dataclasses.replace(
+            c, measurements=tuple(dataclasses.replace(m, ratio=ratio) for m in c.measurements)
+        )
+
+    narrow = [ratios(c, Ratio(1.0, 0.9, 1.1)) for c in report.comparisons]
+    assert "noisy" not in "".join(notes(dataclasses.replace(report, comparisons=tuple(narrow))))
+    wide = (ratios(narrow[0], Ratio(1.0, 0.5, 2.0)), *narrow[1:])
+    (line,) = [n for n in notes(dataclasses.replace(report, comparisons=wide)) if "noisy" in n]
+    assert "tiny_matmul (eager mode, 0.50 to 2.00)" in line and "tiny_attention" not in line
+    every = tuple(ratios(c, Ratio(1.0, 0.5, 2.0)) for c in narrow)
+    assert "and 3 more. A quiet machine" in "".join(
+        notes(dataclasses.replace(report, comparisons=every))
+    )
+
+
+def test_long_equations_are_short():
+    chain = ",".join(a + b for a, b in zip("abcdefghijklmnop", "bcdefghijklmnopq", strict=True))
+    assert short_equation(f"{chain}->aq") == "ab,bc,[12 more],op,pq->aq"
+    assert short_equation("abcdefghijk,abcdefghijklm->abcdefghijklm").startswith("abcdefghijk,")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_einsum_grad.benchmark.results import Comparison, Curve, Results
-from tf_einsum_grad.benchmark.tables import headline, mode_name
+from tf_einsum_grad.benchmark.tables import headline, mode_name, short_equation
 from tf_einsum_grad.benchmark.workloads import Mode
 from tf_einsum_grad.text.numbers import duration
 from tf_einsum_grad.text.pages import Html
@@ -71,9 +71,8 @@ def plot(results: Results, path: str | Path | None = None) -> Figure:
     figure = _draw_suite(results)
     if figure is None:
         raise ValueError("a chart requires forward and backward together, measured (pass 'both')")
-    figure.suptitle(
-        f"tf_einsum_grad against tf.einsum\n{headline(results)}", fontsize=12, x=0.01, ha="left"
-    )
+    title = f"tf_einsum_grad.einsum against tf.einsum, TensorFlow's own\n{headline(results)}"
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     e = results.environment
     tensorflow = dict(e.versions).get("tensorflow", "")
     figure.supxlabel(
@@ -92,7 +91,10 @@ def suite_svg(results: Results) -> Html:
     Raises:
         ImportError: Matplotlib is missing.
     """
-    return _svg(_draw_suite(results), "Ratios to native einsum, and shares of the limit")
+    return _svg(
+        _draw_suite(results),
+        "How many times as fast as tf.einsum, and shares of what the machine allows",
+    )
 
 
 def curve_svg(curve: Curve) -> Html:
@@ -125,11 +127,11 @@ def _draw_suite(results: Results) -> Figure | None:
     if not shown:
         return None
     height = 1.9 + 0.23 * len(shown)
-    figure = require_matplotlib()(figsize=(11, height), layout="constrained", facecolor="white")
+    figure = require_matplotlib()(figsize=(12.5, height), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
     for axes in (left, right):
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set_yticks(range(len(shown)), [c.workload.name for c in shown], fontsize=9)
+        axes.set_yticks(range(len(shown)), map(_label, shown), fontsize=8.5)
         axes.tick_params(axis="both", length=0)
         axes.grid(axis="x", color=_PALE, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -140,6 +142,11 @@ def _draw_suite(results: Results) -> Figure | None:
         place = (0.5, -20 / axes.bbox.height)
         axes.legend(loc="upper center", bbox_to_anchor=place, ncols=3, fontsize=9, frameon=False)
     return figure
+
+
+def _label(comparison: Comparison) -> str:
+    workload = comparison.workload
+    return f"{workload.name}   {short_equation(workload.equation)}"
 
 
 def _by_ratio(results: Results) -> list[Comparison]:
@@ -173,7 +180,7 @@ def _draw_ratios(axes: Axes, modes: Sequence[Mode], shown: Sequence[Comparison])
             alpha=0.9,
             label=mode_name(mode),
         )
-    axes.set_title("Times faster than native (log; bars: 95% interval)", fontsize=10, loc="left")
+    axes.set_title("How many times as fast (bars: 95% interval)", fontsize=10, loc="left")
 
 
 def _ratio_ticks(values: Sequence[float]) -> tuple[float, ...]:
@@ -190,12 +197,15 @@ def _draw_limits(axes: Axes, results: Results, shown: Sequence[Comparison]) -> N
     ours = limits / [m.ours.median for m in measured]
     native = limits / [m.native.median for m in measured]
     axes.hlines(places, native, ours, color="#c8c8c8", linewidth=2, zorder=1)
-    axes.scatter(native, places, s=26, facecolor="white", edgecolor=_GRAY, zorder=2, label="native")
+    axes.scatter(
+        native, places, s=26, facecolor="white", edgecolor=_GRAY, zorder=2, label="tf.einsum"
+    )
     axes.scatter(ours, places, s=28, color=_COLORS["graph"], zorder=3, label="tf_einsum_grad")
     axes.set_xlim(0, max(105, *ours, *native) * 1.02)
     axes.axvline(100, color=_BLACK, linewidth=1)
     axes.set_xticks((0, 25, 50, 75, 100), ("0", "25%", "50%", "75%", "100%"))
-    axes.set_title(f"Share of the machine's limit ({results.main_mode})", fontsize=10, loc="left")
+    where = mode_name(results.main_mode)
+    axes.set_title(f"Share of what the machine allows ({where})", fontsize=10, loc="left")
 
 
 def _draw_curve(curve: Curve) -> Figure | None:

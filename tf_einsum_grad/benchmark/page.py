@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from tf_einsum_grad.benchmark.charts import curve_svg, suite_svg
 from tf_einsum_grad.benchmark.results import Results
-from tf_einsum_grad.benchmark.tables import details, headline, mode_name, notes, suite_table
+from tf_einsum_grad.benchmark.tables import (
+    columns,
+    details,
+    headline,
+    mode_name,
+    notes,
+    short_equation,
+    wide_table,
+)
 from tf_einsum_grad.text.numbers import times
 from tf_einsum_grad.text.pages import Html, element, html_table
 
@@ -36,7 +44,10 @@ th, td { text-align: right; white-space: nowrap; padding: .25rem .7rem;
   border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child { text-align: left; }
-table.names td:nth-child(2), table.names th:nth-child(2) { text-align: left; }
+table.names td:nth-child(2), table.names th:nth-child(2), table.suite td:nth-child(-n+3),
+table.suite th:nth-child(-n+3) { text-align: left; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .88rem; }
+dd { margin: 0; } @media (max-width: 40rem) { dl { display: block; } dt { font-weight: 600; } }
 tr.mean td { font-weight: 600; } details { margin: .5rem 0; } summary { cursor: pointer; }
 code { font-size: .92em; } .failed { color: #d55e00; }
 """
@@ -44,12 +55,12 @@ code { font-size: .92em; } .failed { color: #d55e00; }
 
 def to_html(results: Results) -> str:
     """The report as a page: summary, charts, tables, and where it was measured."""
-    title = "tf_einsum_grad against tf.einsum"
+    title = "tf_einsum_grad.einsum against tf.einsum, TensorFlow's own"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-        f"<h1>{title}</h1>\n<p class='soft'>{html.escape(headline(results))}</p>\n"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<h1>{html.escape(title)}</h1>\n<p class='soft'>{html.escape(headline(results))}</p>\n"
         + "\n".join(_sections(results))
         + "\n</body></html>\n"
     )
@@ -65,16 +76,16 @@ def _sections(results: Results) -> Iterator[str]:
     except ImportError as error:
         yield f"<p class='soft'>No chart: {html.escape(str(error))}</p>"
     if len(results.comparisons) > 1:
-        header, (*body, mean) = suite_table(results)
+        header, (*body, mean) = wide_table(results)
         last = element("tr", *(element("td", cell) for cell in mean), class_="mean")
-        yield f"<h2>Workloads</h2>{_scrolling(html_table(header, [*body, last], sections=True))}"
-        yield (
-            f"<p class='soft'>Times are medians in {results.main_mode} mode. Columns named after "
-            "modes and other libraries: how many times faster tf_einsum_grad is than native "
-            "einsum in that mode, and than that library. <i>of limit</i>: the shares that "
-            "tf_einsum_grad and native reach of what the machine's matmul rate and memory "
-            "bandwidth allow. <i>memory</i>: peak, as a share of native's.</p>"
+        cells = [[row[0], element("code", row[1]), *row[2:]] for row in body]
+        table = html_table(header, [*cells, last], sections=True, class_="suite")
+        yield f"<h2>Einsums</h2>{_scrolling(table)}"
+        terms = (
+            element("dt", names) + element("dd", what.replace("`", ""))
+            for names, what in columns(results)
         )
+        yield f"<dl class='soft'>{''.join(terms)}</dl>"
     yield "<h2>Every measurement</h2>" + "".join(_details(results))
     lines = "".join(f"<li>{html.escape(line.strip())}</li>" for line in notes(results))
     yield f"<footer><h2>Measured</h2><ul>{lines}</ul></footer>"
@@ -97,7 +108,7 @@ def _cards(results: Results) -> str:
         if ratios:
             below = f"; lowest {times(min(ratios))}" if len(ratios) > 1 else ""
             mean = times(results.geometric_mean(mode))
-            cards.append(_card(mean, f"{mode_name(mode)} mode{below}"))
+            cards.append(_card(mean, f"{mode_name(mode)}{below}"))
     for limit in results.limits:
         arithmetic = f"{limit.flops_per_second / 1e9:.0f} GFLOP/s"
         cards.append(_card(arithmetic, f"{limit.dtype} matmul, this machine"))
@@ -117,10 +128,9 @@ def _details(results: Results) -> Iterator[str]:
         w = c.workload
         shapes = " ".join(str(shape).replace(" ", "") for shape in w.shapes[:4])
         more = " ..." if len(w.shapes) > 4 else ""
-        equation = w.equation if len(w.equation) < 60 else w.equation[:57] + "..."
         yield (
             f"<details{is_open}><summary>{html.escape(w.name)} "
-            f"<code>{html.escape(equation)}</code> "
+            f"<code>{html.escape(short_equation(w.equation, 60))}</code> "
             f"<span class='soft'>{shapes}{more} {w.dtype}, bound by {results.bound_by(w)}</span>"
             f"</summary>{_scrolling(table)}</details>"
         )

@@ -198,7 +198,8 @@ class _Run:
         versions = (*environment.versions, *self.peer_versions.items())
         tell("overhead of a call", total, total)
         overheads = measure_overheads(self.effort) if "eager" in self.modes else ()
-        tell("how cost grows", total, total)
+        if self.growth:
+            tell("how cost grows", total, total)
         return Report(
             dataclasses.replace(environment, versions=versions),
             tuple(limits.values()),
