@@ -292,8 +292,12 @@ def test_mismatch_at_run_time(equation, shapes, label, sizes):
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         unknown(equation, shapes)(*operands)
     message = str(error.value)
-    assert f"einsum {equation} requires one size for label {label};" in message
-    assert all(re.search(rf"\b{size}\b", message.partition("have sizes")[2]) for size in sizes)
+    if "," in equation:  # the kernel refuses; its name says what it requires
+        names = re.findall(r"requires_one_size_for_([\w]+?)_(?:of|in)_", message)
+        assert any(f"label_{label}" in name.split("_and_") for name in names)
+    else:
+        assert f"einsum {equation} requires one size for the repeated label {label} of" in message
+    assert all(re.search(rf"\b{size}\b", message) for size in sizes)
 
 
 @pytest.mark.parametrize(("equation", "shapes", "label", "sizes"), MISMATCHES)
@@ -301,7 +305,8 @@ def test_mismatch_under_xla(equation, shapes, label, sizes):
     operands = [ones(*shape) for shape in shapes]
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError)) as error:
         unknown(equation, shapes, jit_compile=True)(*operands)
-    assert f"requires_one_size_for_label_{label}" in str(error.value)
+    names = re.findall(r"requires_one_size_for_([\w]+?)_(?:of|in)_", str(error.value))
+    assert any(re.search(rf"(^|_)label_{label}(_|$)", name) for name in names)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -312,7 +317,9 @@ def test_a_given_size_is_compared_with_an_unknown_one(compiled):
 
     for n in (1, 5):  # a dimension of size 1 broadcasts
         assert function(ones(n)).numpy().tolist() == [1.0] * 5
-    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=r"one.size.for.label.i"):
+    with pytest.raises(
+        (tf.errors.InvalidArgumentError, ValueError), match="requires_size_5_for_label_i"
+    ):
         function(ones(3))
 
 
@@ -339,7 +346,7 @@ def test_mismatch_in_a_gradient(compiled):
     [
         ("ij->ji", [None], [(2, 3, 4)], "requires_rank_2_for_operand_0"),
         ("...ij->ij", [None], [(3,)], "rank"),
-        ("i...,i->...", [None, [None]], [(2, 3), (4,)], "for label i;"),
+        ("i...,i->...", [None, [None]], [(2, 3), (4,)], "for_label_i_"),
         ("...i,...i->", [None, None], [(2, 3), (4, 3)], "Incompatible shapes|'...'"),
     ],
 )

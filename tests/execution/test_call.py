@@ -8,9 +8,9 @@ def test_an_eager_call_is_planned_as_such(monkeypatch):
     """Without options, with options, and where a tensor stands for a size."""
     targets = []
 
-    def make_plan(*arguments):
+    def make_plan(*arguments, **keywords):
         targets.append(arguments[-1])
-        return plan(*arguments)
+        return plan(*arguments, **keywords)
 
     plan = call.make_plan
     monkeypatch.setattr(call, "make_plan", make_plan)

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS
 from tf_einsum_grad.algebra.equation import Equation
-from tf_einsum_grad.execution.kernels import _Rows, _vector, assemble
-from tf_einsum_grad.lowering.contraction import Lowering
+from tf_einsum_grad.execution.kernels import _Rows, assemble
+from tf_einsum_grad.execution.shapes import Sizes, int_vector
+from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.instructions import Diagonal, EmbedDiagonal
 
 MODES = (EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS)
@@ -22,10 +23,9 @@ def run_instruction(instruction, mode, x, labels):
     lowering = Lowering(equation, "float32", "graph", None, ((instruction,),))
 
     def body(x):
-        known = dict(zip(labels, x.shape, strict=True))
-        unknown = {label: tf.shape(x)[labels.index(label)] for label in labels}
-        sizes = {label: unknown[label] if n is None else n for label, n in known.items()}
-        return assemble(lowering, sizes)(x)
+        sizes = dict(zip(labels, x.shape, strict=True))
+        contraction = Contraction(equation, tuple(sizes.items()), "float32")
+        return assemble(lowering, Sizes(contraction, [x]))(x)
 
     return mode.run(body, x)
 
@@ -102,9 +102,10 @@ def test_nothing_to_gather(shape, mode):
 def test_rows_beyond_32_bits_are_counted_in_64():
     n = 50_000
     instruction = EmbedDiagonal(0, 1, ("i", "c"), "segment_sum")
-    assert _Rows.of(instruction, {"i": n, "c": 2}).find()[-1].numpy() == n * n - 1
+    contraction = Contraction(Equation(("ic",), "iic"), (("i", n), ("c", 2)), "float32")
+    assert _Rows.of(instruction, Sizes(contraction)).find()[-1].numpy() == n * n - 1
 
 
 def test_shapes_beyond_32_bits_are_told_in_64():
-    assert [_vector([n, 2]).dtype for n in (2**31 - 1, 2**31)] == [tf.int32, tf.int64]
-    assert _vector([2**31, 2]).numpy().tolist() == [2**31, 2]
+    assert [int_vector([n, 2]).dtype for n in (2**31 - 1, 2**31)] == [tf.int32, tf.int64]
+    assert int_vector([2**31, 2]).numpy().tolist() == [2**31, 2]

@@ -34,13 +34,22 @@ class Occurrence:
 class Check:
     """A label whose sizes can only be compared when the tensors are there.
 
-    `size` is the label's size where some operand shows it. Within an operand the sizes must be
-    equal; across operands a size of 1 broadcasts.
+    Within an operand the sizes must be equal; across operands a size of 1 broadcasts.
+
+    Attributes:
+        label: of one operand or several.
+        size: where the caller gave one, None elsewhere.
+        occurrences: where the label stands, but for dimensions that broadcast for certain.
     """
 
     label: str
     size: Size
     occurrences: tuple[Occurrence, ...]
+
+    @property
+    def across(self) -> bool:
+        """Whether several operands have the label."""
+        return len({place.operand for place in self.occurrences}) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,11 @@ class Binding:
     dropped: tuple[tuple[int, ...], ...]
     sizes: tuple[tuple[str, Size], ...]
     checks: tuple[Check, ...]
+
+    @property
+    def elastic(self) -> str:
+        """The labels that may turn out to be 1 in one operand and not in another."""
+        return "".join([check.label for check in self.checks if check.across])
 
 
 def show_shape(shape: Shape) -> str:
@@ -136,7 +150,7 @@ def bind_sizes(
         wide = tuple(place for place in places if place not in narrow)
         unknown = any(shapes[p.operand][p.axis] is None for p in wide)
         if unknown and (len(wide) > 1 or label in given):
-            checks.append(Check(label, bound[label], wide))
+            checks.append(Check(label, given.get(label), wide))
     inputs = tuple(
         "".join(label for axis, label in enumerate(subscripts) if axis not in drops[k])
         for k, subscripts in enumerate(equation.inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,13 +14,18 @@ from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
-from tf_einsum_grad.execution.kernels import Dim
 from tf_einsum_grad.execution.operands import check_dtypes, convert_operands, eager_signature
-from tf_einsum_grad.execution.runtime_checks import align, give_ranks, split_ellipsis
-from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
+from tf_einsum_grad.execution.runtime_checks import (
+    Guard,
+    compare_sizes,
+    give_ranks,
+    op_name,
+    split_ellipsis,
+)
+from tf_einsum_grad.execution.vjp import Rule, contract, contract_in_graph, eager_rule
 from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
-from tf_einsum_grad.planning.plan import Plan, make_plan
+from tf_einsum_grad.planning.plan import Plan, Step, make_plan
 
 __all__ = ["run_call", "run_eager_call"]
 
@@ -126,7 +131,7 @@ class _Prepared:
     Attributes:
         binding: sizes, and what has to be compared when the tensors are there.
         plan: the steps.
-        rules: the rule for each step, in eager mode; graphs make their own.
+        rules: the rule for each step, in eager mode; None in graphs.
     """
 
     binding: Binding
@@ -146,7 +151,9 @@ def _prepare(
 ) -> _Prepared:
     """Decides everything about a call that follows from its shapes and dtype."""
     binding = bind_call(text, shapes, dict(given), merged)
-    plan = make_plan(binding.equation, binding.sizes, dtype, optimize, hints, target)
+    plan = make_plan(
+        binding.equation, binding.sizes, dtype, optimize, hints, target, elastic=binding.elastic
+    )
     eager = target == "eager"
     rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
     return _Prepared(binding, plan, rules)
@@ -172,33 +179,55 @@ def _run(
     given: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
     """Executes a plan; what it holds is final."""
-    binding = prepared.binding
-    if binding.checks:
-        tensors = align(text, binding, tensors)
-    values = list(tensors)
-    if any(binding.dropped):
-        for k, axes in enumerate(binding.dropped):
-            values[k] = tf.squeeze(values[k], axes) if axes else values[k]
-    rules = prepared.rules or _graph_rules(prepared, values, given)
-    for step, rule in zip(prepared.plan.steps, rules, strict=True):
+    if prepared.rules is None:
+        return _run_in_graph(text, prepared, tensors, given)
+    values = _drop(prepared.binding, tensors)
+    for step, rule in zip(prepared.plan.steps, prepared.rules, strict=True):
         values.append(contract(rule, [values[k] for k in step.operands]))
     return values[-1]
 
 
-def _graph_rules(
-    prepared: _Prepared, values: Sequence[tf.Tensor], given: Mapping[str, tf.Tensor]
-) -> list[Rule]:
-    """The rule for each step; unknown sizes are read off the operands."""
-    sizes: dict[str, Dim] = dict(given)
-    sizes |= {label: s for label, s in prepared.binding.sizes if s is not None}
-    for x, subscripts in zip(values, prepared.binding.equation.inputs, strict=True):
-        shape = None
-        for axis, label in enumerate(subscripts):
-            if label not in sizes:
-                shape = tf.shape(x) if shape is None else shape
-                sizes[label] = shape[axis]
-    rules = []
-    for step in prepared.plan.steps:
-        names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
-        rules.append(Rule(step.contraction, {new: sizes[old] for new, old in names}))
-    return rules
+def _drop(binding: Binding, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Operands without the dimensions of size 1 that broadcast."""
+    if not any(binding.dropped):
+        return list(tensors)
+    return [
+        tf.squeeze(x, axes) if axes else x for x, axes in zip(tensors, binding.dropped, strict=True)
+    ]
+
+
+def _run_in_graph(
+    text: str,
+    prepared: _Prepared,
+    tensors: Sequence[tf.Tensor],
+    given: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
+    binding = prepared.binding
+    guards: Sequence[Guard] = ()
+    if binding.checks:
+        tensors, guards = compare_sizes(text, binding, tensors)
+    values = _drop(binding, tensors)
+    with tf.control_dependencies(guards) if guards else nullcontext():
+        for step in prepared.plan.steps:
+            operands = [values[k] for k in step.operands]
+            names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
+            sizes = {new: given[old] for new, old in names if old in given}
+            with _check_scope(step, len(tensors)):
+                values.append(contract_in_graph(step.contraction, operands, sizes))
+    result = values[-1]
+    if None in (private.shape_tuple(result) or (None,)):
+        known = dict(binding.sizes)
+        result.set_shape([known[label] for label in binding.equation.output])
+    return result
+
+
+def _check_scope(step: Step, n_operands: int) -> AbstractContextManager[Any]:
+    """A scope for kernels that compare sizes, which says what they require."""
+    names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
+    labels = [old for new, old in names if new in step.contraction.elastic]
+    if not labels:
+        return nullcontext()
+    words = ["requires one size for", " and ".join(f"label {label}" for label in labels)]
+    if max(step.operands) < n_operands:
+        words += ["of operands", " and ".join(map(str, step.operands))]
+    return tf.name_scope(op_name(*words, "in", step.equation))

@@ -1,27 +1,24 @@
-"""Turns a lowering into a function of tensors; the only place that handles unknown sizes.
+"""Turns a lowering into a function of tensors.
 
 Nothing is decided here: each instruction becomes one closure over TensorFlow's raw ops, which in
-eager mode take a third of the time that the wrappers around them take. Sizes are Python integers
-where they are known, and scalar int32 tensors where they are not.
+eager mode take a third of the time that the wrappers around them take.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
 from typing import Any
 
 import tensorflow as tf
 
+from tf_einsum_grad.execution.shapes import Dim, Shape, Sizes, int_vector, leave_one, product
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
+from tf_einsum_grad.lowering.instructions import Groups
 
-__all__ = ["Dim", "Sizes", "assemble"]
+__all__ = ["assemble"]
 
-Dim = int | tf.Tensor  # a tensor of a graph: scalar, int32
-Sizes = Mapping[str, Dim]
 Unary = Callable[[tf.Tensor], tf.Tensor]
 Kernel = Callable[..., tf.Tensor]
 
@@ -33,22 +30,42 @@ def assemble(lowering: Lowering, sizes: Sizes) -> Kernel:
 
     Args:
         lowering: what `lowering.lower` gave.
-        sizes: the size of every label. Where all are integers, a function assembled in eager mode
-            serves every eager call; in a graph it belongs to that graph.
+        sizes: of every label. Where all are known, a function assembled in eager mode serves every
+            eager call; else it belongs to the operands of `sizes`.
     """
-    prepare = [
-        [_ASSEMBLE[type(instruction)](instruction, sizes) for instruction in instructions]
-        for instructions in lowering.prepare
-    ]
-    finish = [_ASSEMBLE[type(instruction)](instruction, sizes) for instruction in lowering.finish]
     if isinstance(lowering.combine, do.Zeros):
         return _zeros(lowering.combine, lowering.dtype, sizes)
+    terms = [tuple(term) for term in lowering.equation.inputs]
+    stages = [
+        _assemble_stage(instructions, term, sizes, k)
+        for k, (term, instructions) in enumerate(zip(terms, lowering.prepare, strict=True))
+    ]
     if lowering.combine is None:
-        run = _chain(prepare[0] + finish)
+        run = _chain(stages[0][0])
     else:
+        operands = [groups for _, groups in stages]
+        made = lowering.combine.result(*(operands[::-1] if lowering.swap else operands))
+        finish, _ = _assemble_stage(lowering.finish, made, sizes)
         combine = _COMBINE[type(lowering.combine)](lowering.combine)
-        run = _pairwise(prepare[0], prepare[1], combine, lowering.swap, finish)
+        run = _pairwise(stages[0][0], stages[1][0], combine, lowering.swap, finish)
     return run if lowering.compute_dtype is None else _cast_around(run, lowering.compute_dtype)
+
+
+def _assemble_stage(
+    instructions: Iterable[do.Transform], groups: Groups, sizes: Sizes, k: int = 0
+) -> tuple[list[Unary], Groups]:
+    """A function for each instruction on one tensor, and the groups that they leave.
+
+    `k` is the number of the operand where the tensor is one.
+    """
+    functions = []
+    for instruction in instructions:
+        if isinstance(instruction, do.Stretch):
+            functions.append(_stretch(instruction, sizes, k))
+        else:
+            functions.append(_ASSEMBLE[type(instruction)](instruction, groups, sizes))
+        groups = instruction.result(groups)
+    return functions, groups
 
 
 def _chain(functions: Sequence[Unary]) -> Unary:
@@ -91,61 +108,50 @@ def _cast_around(run: Kernel, compute: str) -> Kernel:
     return cast_run
 
 
-def product(factors: Sequence[Dim]) -> Dim:
-    """The product of sizes; an integer if all are."""
-    known = math.prod(f for f in factors if isinstance(f, int))
-    unknown = [f for f in factors if not isinstance(f, int)]
-    if not unknown:
-        return known
-    rest = reduce(tf.multiply, unknown)
-    return rest if known == 1 else rest * known
-
-
-def _dims(groups: Sequence[str], sizes: Sizes) -> list[Dim]:
-    return [product([sizes[label] for label in group]) for group in groups]
-
-
-def _vector(numbers: Sequence[Dim]) -> tf.Tensor | list[Dim]:
-    """Shapes, axes and the like: made once in eager mode, constants of the graph in graphs."""
-    if tf.executing_eagerly():
-        return _eager_vector(tuple(numbers))
-    if not numbers:
-        return tf.constant([], tf.int32)
-    return [int(n) if isinstance(n, int) else n for n in numbers]
-
-
-@lru_cache(maxsize=4096)
-def _eager_vector(numbers: tuple[int, ...]) -> tf.Tensor:
-    dtype = tf.int64 if max(numbers, default=0) >= 2**31 else tf.int32
-    with tf.device("CPU:0"):
-        return tf.constant(numbers, dtype)
-
-
-def _shape(dims: Sequence[Dim]) -> tf.Tensor | list[Dim]:
-    """A shape; a single unknown dimension is left to TensorFlow where that is unambiguous."""
-    unknown = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int)]
-    if len(unknown) == 1 and all(dims[axis] for axis in range(len(dims)) if axis not in unknown):
-        dims = [-1 if axis in unknown else dim for axis, dim in enumerate(dims)]
-    return _vector(dims)
-
-
-def _permute(instruction: do.Permute, sizes: Sizes) -> Unary:
-    axes = _vector(instruction.axes)
+def _permute(instruction: do.Permute, source: Groups, sizes: Sizes) -> Unary:
+    axes = int_vector(instruction.axes)
     return lambda x: _ops.Transpose(x=x, perm=axes)
 
 
-def _reshape(instruction: do.Reshape, sizes: Sizes) -> Unary:
-    shape = _shape(_dims(instruction.groups, sizes))
-    return lambda x: _ops.Reshape(tensor=x, shape=shape)
+def _reshape(instruction: do.Reshape, source: Groups, sizes: Sizes) -> Unary:
+    shape = sizes.known_shape(instruction.groups)
+    if shape is not None:
+        return lambda x: _ops.Reshape(tensor=x, shape=shape)
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        entries = leave_one(sizes.entries(instruction.groups, source, x))
+        if not all(isinstance(entry, int) for entry in entries) and instruction.only_ones(source):
+            return _move_ones(x, source, instruction.groups)
+        shaped: tf.Tensor = _ops.Reshape(tensor=x, shape=sizes.join(entries))
+        return shaped
+
+    return run
 
 
-def _broadcast(instruction: do.Broadcast, sizes: Sizes) -> Unary:
-    shape = _vector(_dims(instruction.groups, sizes))
-    return lambda x: _ops.BroadcastTo(input=x, shape=shape)
+def _move_ones(x: tf.Tensor, source: Groups, target: Groups) -> tf.Tensor:
+    """A reshape that takes no shape."""
+    ones = [axis for axis, group in enumerate(source) if not group]
+    x = _ops.Squeeze(input=x, axis=ones) if ones else x
+    for axis, group in enumerate(target):
+        x = x if group else _ops.ExpandDims(input=x, axis=axis)
+    return x
 
 
-def _sum(instruction: do.Sum, sizes: Sizes) -> Unary:
-    axes = _vector(instruction.axes)
+def _broadcast(instruction: do.Broadcast, source: Groups, sizes: Sizes) -> Unary:
+    shape = sizes.known_shape(instruction.groups)
+    if shape is not None:
+        return lambda x: _ops.BroadcastTo(input=x, shape=shape)
+    return lambda x: _ops.BroadcastTo(
+        input=x, shape=sizes.join(sizes.entries(instruction.groups, source, x))
+    )
+
+
+def _stretch(instruction: do.Stretch, sizes: Sizes, k: int) -> Unary:
+    return lambda x: _ops.BroadcastTo(input=x, shape=sizes.stretched_shape(k, instruction.labels))
+
+
+def _sum(instruction: do.Sum, source: Groups, sizes: Sizes) -> Unary:
+    axes = int_vector(instruction.axes)
     return lambda x: _ops.Sum(input=x, axis=axes)
 
 
@@ -164,7 +170,7 @@ class _Rows:
 
     @classmethod
     def of(cls, instruction: do.Diagonal | do.EmbedDiagonal, sizes: Sizes) -> _Rows:
-        dims = _dims(instruction.groups, sizes)
+        dims = [sizes.read(group) for group in instruction.groups]
         first, second = instruction.first, instruction.second
         parts = dims[:first], [dims[first]], dims[first + 1 : second], dims[second:]
         return cls(*map(product, parts))
@@ -187,18 +193,19 @@ class _Rows:
         return found
 
 
-def _diagonal(instruction: do.Diagonal, sizes: Sizes) -> Unary:
-    rows, shape = _Rows.of(instruction, sizes), _shape(_dims(instruction.groups, sizes))
+def _diagonal(instruction: do.Diagonal, source: Groups, sizes: Sizes) -> Unary:
     if instruction.kernel == "diag_part":
         return lambda x: _ops.MatrixDiagPart(input=x)
+    rows = _Rows.of(instruction, sizes)
+    shape = _shape([sizes.read(group) for group in instruction.groups], sizes)
     if instruction.kernel == "stride":
         # Every (n + 1)-th element of the last two axes as one.
-        matrices = _shape([rows.before, product([rows.n, rows.n])])
+        matrices = _shape([rows.before, product([rows.n, rows.n])], sizes)
         index = (slice(None), slice(None, None, rows.n + 1))
         return lambda x: _ops.Reshape(
             tensor=_ops.Reshape(tensor=x, shape=matrices)[index], shape=shape
         )
-    flat = _shape([rows.n_large, rows.after])
+    flat = _shape([rows.n_large, rows.after], sizes)
 
     def run(x: tf.Tensor) -> tf.Tensor:
         params = _ops.Reshape(tensor=x, shape=flat)
@@ -209,18 +216,21 @@ def _diagonal(instruction: do.Diagonal, sizes: Sizes) -> Unary:
     return run
 
 
-def _embed_diagonal(instruction: do.EmbedDiagonal, sizes: Sizes) -> Unary:
-    rows, dims = _Rows.of(instruction, sizes), _dims(instruction.groups, sizes)
+def _embed_diagonal(instruction: do.EmbedDiagonal, source: Groups, sizes: Sizes) -> Unary:
+    if instruction.kernel == "diag":
+        return lambda x: _ops.MatrixDiag(diagonal=x)
+    rows = _Rows.of(instruction, sizes)
+    dims = [sizes.read(group) for group in instruction.groups]
     dims.insert(instruction.second, rows.n)
-    return _EMBED[instruction.kernel](rows, dims)
+    return _EMBED[instruction.kernel](rows, dims, sizes)
 
 
-def _embed_by_diag(rows: _Rows, dims: list[Dim]) -> Unary:
-    return lambda x: _ops.MatrixDiag(diagonal=x)
+def _shape(dims: Sequence[Dim], sizes: Sizes) -> Shape:
+    return sizes.join(leave_one(dims))
 
 
-def _embed_by_set_diag(rows: _Rows, dims: list[Dim]) -> Unary:
-    shape = _vector(dims)
+def _embed_by_set_diag(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
+    shape = sizes.join(dims)
 
     def run(x: tf.Tensor) -> tf.Tensor:
         zeros = _ops.Fill(dims=shape, value=tf.zeros([], x.dtype))
@@ -230,8 +240,8 @@ def _embed_by_set_diag(rows: _Rows, dims: list[Dim]) -> Unary:
     return run
 
 
-def _embed_by_segment_sum(rows: _Rows, dims: list[Dim]) -> Unary:
-    shape, flat = _shape(dims), _shape([rows.n_small, rows.after])
+def _embed_by_segment_sum(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
+    shape, flat = _shape(dims, sizes), _shape([rows.n_small, rows.after], sizes)
     return lambda x: _ops.Reshape(
         tensor=_ops.UnsortedSegmentSum(
             data=_ops.Reshape(tensor=x, shape=flat),
@@ -242,8 +252,9 @@ def _embed_by_segment_sum(rows: _Rows, dims: list[Dim]) -> Unary:
     )
 
 
-def _embed_by_select(rows: _Rows, dims: list[Dim]) -> Unary:
-    shape, column = _shape(dims), _shape([rows.before, rows.n, rows.between, 1, rows.after])
+def _embed_by_select(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
+    shape = _shape(dims, sizes)
+    column = _shape([rows.before, rows.n, rows.between, 1, rows.after], sizes)
 
     def run(x: tf.Tensor) -> tf.Tensor:
         index = tf.range(rows.n)
@@ -256,16 +267,15 @@ def _embed_by_select(rows: _Rows, dims: list[Dim]) -> Unary:
     return run
 
 
-_EMBED: dict[do.EmbedKernel, Callable[[_Rows, list[Dim]], Unary]] = {
+_EMBED: dict[do.EmbedKernel, Callable[[_Rows, list[Dim], Sizes], Unary]] = {
     "set_diag": _embed_by_set_diag,
-    "diag": _embed_by_diag,
     "segment_sum": _embed_by_segment_sum,
     "select": _embed_by_select,
 }
 
 
 def _zeros(instruction: do.Zeros, dtype: str, sizes: Sizes) -> Kernel:
-    shape = _vector(_dims(instruction.groups, sizes))
+    shape = sizes.join([sizes.read(group) for group in instruction.groups])
     return lambda *operands: _ops.Fill(dims=shape, value=tf.zeros([], dtype))
 
 

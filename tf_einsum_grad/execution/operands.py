@@ -46,7 +46,7 @@ def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
     Raises:
         OperandError: an operand is no dense tensor, or dtypes differ.
     """
-    if all(type(x) is _EAGER_TENSOR for x in operands):
+    if all(type(x) is private.EAGER_TENSOR for x in operands):
         tensors = list(operands)
     else:
         operands = [_convert_tensor_like(equation, k, x) for k, x in enumerate(operands)]
@@ -88,15 +88,12 @@ def eager_signature(
     On the path of every eager call, so it is written for speed.
     """
     for x in operands:
-        if type(x) is not _EAGER_TENSOR:
+        if type(x) is not private.EAGER_TENSOR:
             return None
     if not tf.executing_eagerly():
         return None
     shapes: list[Any] = [private.shape_tuple(x) for x in operands]  # an eager tensor has a rank
     return tuple(shapes), tuple([x.dtype for x in operands])
-
-
-_EAGER_TENSOR = type(tf.constant(0))
 
 
 def _width(dtype: tf.DType) -> tuple[bool, bool, bool, int]:

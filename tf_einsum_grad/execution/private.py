@@ -4,6 +4,9 @@
   and records the kernels inside it a second time. Without it, `tf.custom_gradient` is used.
 * The mark by which AutoGraph leaves a function as it is: `do_not_convert` puts it on a wrapper that
   costs each call 8 us. Without it, `do_not_convert` is used.
+* An op's own gradient function, which is freed with its graph: `tf.custom_gradient` keeps every
+  graph, under a name that a loaded one does not know. Without it, `tf.custom_gradient` is used.
+* The class of eager tensors, to tell them apart without making one. Without it, one is made.
 * Whether XLA will compile the graph being traced: XLA wants other lowerings. Without it, "no".
 """
 
@@ -16,10 +19,15 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 __all__ = [
+    "EAGER_TENSOR",
+    "HAS_OP_GRADIENT",
     "HAS_RECORD",
+    "bring_here",
+    "give_gradient",
     "in_xla_context",
     "leave_unconverted",
     "needs_gradient",
+    "pass_on",
     "record",
     "recording",
     "shape_tuple",
@@ -37,6 +45,14 @@ try:
     ) and hasattr(_record.pywrap_tfe, "TFE_Py_TapeSetPossibleGradientTypes")
 except ImportError:
     HAS_RECORD = False
+
+HAS_OP_GRADIENT = hasattr(tf.Graph, "_override_gradient_function")  # which sets it
+
+try:
+    EAGER_TENSOR: type = tf.__internal__.EagerTensor
+except AttributeError:
+    with tf.init_scope():
+        EAGER_TENSOR = type(tf.constant(0))
 
 try:
     from tensorflow.python.ops import (
@@ -85,6 +101,75 @@ def record(
 ) -> None:
     """Tells tapes and accumulators how `result` came from `operands`."""
     _record.record_operation("TfEinsumGrad", [result], list(operands), vjp)
+
+
+def pass_on(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """Calls what returns `x` itself in a graph, but by ops that forward mode cannot follow."""
+    if not HAS_RECORD or not recording():
+        return function(x)
+    x = bring_here(x)
+    with stopped():
+        same = function(x)
+    record(same, [x], lambda cotangent: [cotangent])
+    return same
+
+
+def bring_here(x: tf.Tensor) -> tf.Tensor:
+    """A tensor as one of the graph being traced, where tapes can still see how it came here."""
+    graph = tf.compat.v1.get_default_graph()
+    if not isinstance(x, EAGER_TENSOR) and x.graph is graph:
+        return x
+    if hasattr(graph, "capture"):  # a function's graph
+        captured: tf.Tensor = graph.capture(x)
+        return captured
+    here: tf.Tensor = tf.identity(x)
+    return here
+
+
+def give_gradient(
+    result: tf.Tensor,
+    operands: Sequence[tf.Tensor],
+    pull_back: Callable[[Sequence[tf.Tensor], tf.Tensor], list[tf.Tensor | None]],
+) -> tf.Tensor:
+    """Makes `pull_back` the gradient of what computes `result` in a graph.
+
+    Where one op made it of the operands and constants, that op is given the gradient; else one that
+    passes all of them on, so that the gradient goes past what is between.
+
+    Args:
+        result: of the graph being traced.
+        operands: what it was computed from, of the same graph.
+        pull_back: of the operands, which are handed to it as that op has them, and the cotangent.
+
+    Returns:
+        The tensor to go on with.
+    """
+    op = result.op
+    places = _places(op, operands)
+    if places is None:
+        result = tf.raw_ops.IdentityN(input=[result, *operands])[0]
+        op, places = result.op, list(range(1, len(operands) + 1))
+
+    def gradient(op: tf.Operation, cotangent: tf.Tensor, *_: object) -> list[tf.Tensor | None]:
+        gradients: list[tf.Tensor | None] = [None] * len(op.inputs)
+        pulled = pull_back([op.inputs[place] for place in places], cotangent)
+        for place, own in zip(places, pulled, strict=True):
+            gradients[place] = own
+        return gradients
+
+    op._gradient_function = gradient  # type: ignore[attr-defined]
+    return result
+
+
+def _places(op: tf.Operation, operands: Sequence[tf.Tensor]) -> list[int] | None:
+    """At which of an op's inputs the operands are; None where one is not."""
+    inputs, places = list(op.inputs), []
+    for x in operands:
+        free = [place for place, y in enumerate(inputs) if y is x and place not in places]
+        if not free:
+            return None
+        places.append(free[0])
+    return places
 
 
 def in_xla_context() -> bool:

@@ -1,9 +1,9 @@
 """What the boundary does at run time, where shapes were unknown when the graph was traced.
 
-Known shapes are checked by `sizes` and cost nothing here. For unknown ones, a label that stands in
-several places is compared when the tensors are there: in eager mode and in graphs by an assertion
-whose message names label, operands and sizes; under XLA, which drops assertions, by ops that XLA
-cannot compile for unequal sizes and whose names say which label it was.
+Known shapes are checked by `sizes` and cost nothing here. Of unknown ones, a label that several
+operands have is left to the kernels: those that run refuse what does not broadcast, in graphs and
+under XLA, and their names say which label it was. What no kernel compares is compared here: a label
+that one operand repeats, and a size that the caller gave.
 """
 
 from __future__ import annotations
@@ -15,95 +15,80 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, fresh_labels
 from tf_einsum_grad.algebra.sizes import Binding, Check
 from tf_einsum_grad.execution import private
-from tf_einsum_grad.execution.kernels import Dim
+
+__all__ = ["Guard", "compare_sizes", "give_ranks", "op_name", "split_ellipsis"]
 
 Guard = tf.Tensor | tf.Operation
 # The dimensions before an ellipsis, of it, and after it; vectors.
 Split = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
-__all__ = ["align", "give_ranks", "split_ellipsis"]
 
+def compare_sizes(
+    text: str, binding: Binding, operands: Sequence[tf.Tensor]
+) -> tuple[list[tf.Tensor], list[Guard]]:
+    """Compares the sizes that no kernel compares.
 
-def align(text: str, binding: Binding, operands: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Compares what could not be compared before, and broadcasts what turns out to be 1.
-
-    Returns operands whose sizes agree with each other on every label. Where they did already, the
-    broadcast passes its input on without a copy.
+    Returns:
+        The operands, stretched where the caller gave a size and they turn out to have 1; and ops
+        that fail unless sizes fit: whatever computes with the operands has to wait for them.
     """
-    shapes = [tf.shape(x) for x in operands]
-    dims: list[list[Dim]] = [
-        [shape[axis] if size is None else size for axis, size in enumerate(x.shape.as_list())]
-        for x, shape in zip(operands, shapes, strict=True)
-    ]
-    targets = [list(row) for row in dims]
-    guards: list[list[Guard]] = [[] for _ in operands]
+    compared, guards = list(operands), []
+    sizes = dict(binding.sizes)
     for check in binding.checks:
-        _align_label(text, check, dims, targets, guards)
-    aligned = []
-    for x, own, target, guard in zip(operands, dims, targets, guards, strict=True):
-        static = x.shape
-        with tf.control_dependencies(guard):
-            x = tf.identity(x) if guard else x
-        if any(_differ(t, d) for t, d in zip(target, own, strict=True)):
-            x = tf.broadcast_to(x, target)
-            known = [t if isinstance(t, int) else None for t in target]
-            x.set_shape([k if s is None else s for k, s in zip(known, static, strict=True)])
-        aligned.append(x)
-    return aligned
+        places: dict[int, list[int]] = {}
+        for occurrence in check.occurrences:
+            places.setdefault(occurrence.operand, []).append(occurrence.axis)
+        for k, axes in places.items():
+            shape = operands[k].shape
+            for axis in axes[1:]:
+                if shape[axis] is None or shape[axes[0]] is None:
+                    words = "the repeated label", check.label, k
+                    guards += _require(text, words, operands[k], axis, axes[0])
+            if sizes[check.label] == 0 and shape[axes[0]] is None:
+                # No kernel runs where a label has size 0.
+                guards += _require(text, ("label", check.label, k), operands[k], axes[0], None)
+            if check.size is not None:
+                compared[k] = _stretch(compared[k], check, k, axes)
+    return compared, guards
 
 
-def _align_label(
-    text: str,
-    check: Check,
-    dims: list[list[Dim]],
-    targets: list[list[Dim]],
-    guards: list[list[Guard]],
-) -> None:
-    places: dict[int, list[int]] = {}
-    for occurrence in check.occurrences:
-        places.setdefault(occurrence.operand, []).append(occurrence.axis)
-    first, *others = [dims[k][axes[0]] for k, axes in places.items()]
-    size = first if check.size is None else check.size
-    if check.size is None:
-        for own in others:
-            size = tf.where(tf.equal(size, 1), own, size)
-    for k, axes in places.items():
-        own = dims[k][axes[0]]
-        for axis in axes[1:]:
-            guards[k] += _require(text, check.label, k, dims[k][axis], own, equal=True)
-        if len(places) > 1 or check.size is not None:
-            guards[k] += _require(text, check.label, k, own, size, equal=False)
-            for axis in axes:
-                if _differ(dims[k][axis], size):
-                    targets[k][axis] = size
-
-
-def _differ(a: Dim, b: Dim) -> bool:
-    """Whether two sizes may differ: integers by value, tensors by identity."""
-    return a != b if isinstance(a, int) and isinstance(b, int) else a is not b
-
-
-def _require(text: str, label: str, k: int, got: Dim, size: Dim, equal: bool) -> list[Guard]:
-    """Ops that fail unless `got` is `size`, or 1 where it may broadcast."""
-    if isinstance(got, int) and isinstance(size, int):
-        return []  # compared when the equation was bound
-    fits = tf.equal(got, size)
-    if not equal:
-        fits = tf.logical_or(fits, tf.equal(got, 1))
+def _require(
+    text: str, words: tuple[str, str, int], x: tf.Tensor, axis: int, other: int | None
+) -> list[Guard]:
+    """Ops that fail unless a dimension is that of another axis; or where that is None, 0 or 1."""
+    shape, (what, label, k) = tf.shape(x), words
+    got = shape[axis]
+    size = tf.minimum(got, 1) if other is None else shape[other]
     # Without quotation marks, which the op would print with backslashes.
-    message = (
-        f"einsum {text} requires one size for label {label}; operand {k} and what it is contracted "
-        "with have sizes"
+    message = f"einsum {text} requires one size for {what} {label} of operand {k}, got"
+    # XLA drops assertions; but it evaluates both shapes when it compiles, and refuses to reshape
+    # where they differ.
+    name = op_name("requires one size for", what, label, "of operand", k)
+    shaped = tf.reshape(tf.zeros([got], tf.bool), [size], name=name)
+    wanted = 0 if other is None else size
+    return [tf.debugging.Assert(tf.equal(got, size), [message, wanted, got]), shaped]
+
+
+def _stretch(x: tf.Tensor, check: Check, k: int, axes: Sequence[int]) -> tf.Tensor:
+    """Repeats dimensions that turn out to be 1 to the size that the caller gave."""
+    static = x.shape.as_list()
+    if all(static[axis] == check.size for axis in axes):
+        return x
+    shape = [check.size if axis in axes else size for axis, size in enumerate(static)]
+    target = [tf.shape(x)[axis] if size is None else size for axis, size in enumerate(shape)]
+    name = op_name("requires size", check.size, "for label", check.label, "of operand", k)
+    stretched: tf.Tensor = tf.broadcast_to(x, target, name=name)
+    stretched.set_shape(shape)
+    return stretched
+
+
+def op_name(*words: object) -> str:
+    """What is required, as the name of an op, which TensorFlow and XLA show where it fails."""
+    letters = "_".join(map(str, words)).replace(",", "_").replace("->", "_to_")
+    return "".join(
+        x if x == "_" or (x.isascii() and x.isalnum()) else "_" if x.isascii() else f"U{ord(x):04X}"
+        for x in letters
     )
-    # XLA evaluates both shapes when it compiles, and refuses to reshape where they differ.
-    name = f"einsum_requires_one_size_for_label_{_ascii(label)}_in_operand_{k}"
-    wanted = size if equal else tf.where(tf.equal(got, 1), 1, size)
-    shaped = tf.reshape(tf.zeros([got], tf.bool), [wanted], name=name)
-    return [tf.debugging.Assert(fits, [message, got, size]), shaped]
-
-
-def _ascii(label: str) -> str:
-    return label if label.isascii() else f"U{ord(label):04X}"
 
 
 def give_ranks(
@@ -132,9 +117,9 @@ def give_ranks(
 
 
 def _ensure_rank(x: tf.Tensor, rank: int, k: int) -> tf.Tensor:
-    # The shape is checked, not the tensor: forward mode cannot follow tf.ensure_shape of a tensor.
-    name = f"einsum_requires_rank_{rank}_for_operand_{k}"
-    return tf.reshape(x, tf.ensure_shape(tf.shape(x), [rank], name=name))
+    # The tensor is checked, not its shape: of two reshapes in a row, TensorFlow drops the first.
+    name = op_name("requires rank", rank, "for operand", k)
+    return private.pass_on(lambda x: tf.ensure_shape(x, [None] * rank, name=name), x)
 
 
 def _merge_ellipses(

@@ -1,42 +1,77 @@
-"""The one custom gradient: a contraction of one or two operands, which is its own VJP's kind."""
+"""The one custom gradient: a contraction of one or two operands, which is its own VJP's kind.
+
+What `tf.custom_gradient` does, in a form that keeps nothing alive. In a graph that registers a
+gradient for each call under a new name, for the life of the process, with a closure over the graph;
+what is saved asks for that name when it is loaded. So the rule is given to the op itself, which
+frees it with its graph; and reads all it needs, sizes too, off that op's inputs, in whatever graph
+the gradient is asked for: a branch, a loop's body, another function. Where a graph comes without it
+(a SavedModel, a copy), TensorFlow differentiates the kernels one by one, to the same result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
+from typing import Any
 
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.dtypes import is_differentiable
 from tf_einsum_grad.execution import kernels, private
+from tf_einsum_grad.execution.shapes import Dim, Sizes
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import lower
 
-__all__ = ["Rule", "contract", "eager_rule"]
+__all__ = ["Rule", "contract", "contract_in_graph", "eager_rule"]
 
-Vjp = Callable[[tf.Tensor], list[tf.Tensor | None]]
+Gradients = list[tf.Tensor | None]
+Vjp = Callable[[tf.Tensor], Gradients]
+
+_ops: Any = tf.raw_ops  # generated, and without types
+
+
+def _pull_back(
+    run_transpose: Callable[[int, list[tf.Tensor]], tf.Tensor],
+    operands: Sequence[tf.Tensor],
+    cotangent: Any,
+    needed: Sequence[bool],
+) -> Gradients:
+    """The VJP with respect to each operand that needs it: the rule of this package.
+
+    A contraction is linear in each operand, so its VJP with respect to operand k is the transposed
+    contraction, with the cotangent in slot k and the other operand conjugated. That is again a
+    contraction, so the rule differentiates itself, to any order and in forward mode.
+    """
+    if not isinstance(cotangent, tf.Tensor):  # the sparse gradient of a gather
+        cotangent = tf.convert_to_tensor(cotangent)
+    return [
+        run_transpose(k, [cotangent if i == k else _conjugate(x) for i, x in enumerate(operands)])
+        if needed[k]
+        else None
+        for k in range(len(operands))
+    ]
+
+
+def _conjugate(x: tf.Tensor) -> tf.Tensor:
+    return tf.math.conj(x) if x.dtype.is_complex else x
 
 
 class Rule:
-    """A contraction with its sizes, ready to run; and its transposes, made when they are needed."""
+    """A contraction in eager mode, ready to run; its transposes are made when they are needed."""
 
-    __slots__ = ("contraction", "differentiable", "is_identity", "run", "sizes", "transposes")
+    __slots__ = ("contraction", "differentiable", "is_identity", "run", "transposes")
 
-    def __init__(self, contraction: Contraction, sizes: kernels.Sizes) -> None:
+    def __init__(self, contraction: Contraction) -> None:
         lowering = lower(contraction)
         self.contraction = contraction
-        self.sizes = {label: _bring_here(size) for label, size in sizes.items()}
-        self.run = kernels.assemble(lowering, self.sizes)
+        self.run = kernels.assemble(lowering, Sizes(contraction))
         self.is_identity = lowering.is_identity
         self.differentiable = is_differentiable(contraction.dtype)
         self.transposes: dict[int, Rule] = {}
 
     def transpose(self, k: int) -> Rule:
         """The rule for the VJP with respect to operand `k`."""
-        if not tf.executing_eagerly():
-            names = self.contraction.transposed_labels(k)
-            sizes = {new: self.sizes[old] for new, old in names.items()}
-            return Rule(self.contraction.transpose(k), sizes)
         if k not in self.transposes:
             self.transposes[k] = eager_rule(self.contraction.transpose(k))
         return self.transposes[k]
@@ -45,57 +80,24 @@ class Rule:
 @lru_cache(maxsize=4096)
 def eager_rule(contraction: Contraction) -> Rule:
     """Sizes are always known in eager mode, so a rule serves every call with them."""
-    return Rule(contraction, {x: size for x, size in contraction.sizes if size is not None})
+    return Rule(contraction)
 
 
 def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
-    """One contraction of one or two operands, with its gradient: the rule of this package.
-
-    A contraction is linear in each operand, so its VJP with respect to operand k is the transposed
-    contraction, with the cotangent in slot k and the other operand conjugated. That is again a
-    contraction, so the rule differentiates itself, to any order and in forward mode.
-    """
+    """One contraction of one or two operands in eager mode, with its gradient."""
     if rule.is_identity:
         same: tf.Tensor = tf.identity(operands[0])
         return same
-    eager = tf.executing_eagerly()
-    if not rule.differentiable or (eager and not private.recording()):
+    if not rule.differentiable or not private.recording():
         return rule.run(*operands)
-    if not eager:
-        # Branches and backward passes are graphs of their own. `tf.custom_gradient` records a
-        # tensor of the graph around them as it is; the second order would find it out of scope.
-        operands = [tf.identity(x) for x in operands]
 
-    def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> list[tf.Tensor | None]:
-        if not isinstance(cotangent, tf.Tensor):  # the sparse gradient of a gather
-            cotangent = tf.convert_to_tensor(cotangent)
-        return [
-            contract(
-                rule.transpose(k),
-                [cotangent if i == k else _conjugate(x) for i, x in enumerate(operands)],
-            )
-            if needed[k]
-            else None
-            for k in range(len(operands))
-        ]
+    def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> Gradients:
+        return _pull_back(
+            lambda k, others: contract(rule.transpose(k), others), operands, cotangent, needed
+        )
 
-    if eager and private.HAS_RECORD:
-        return _record_eagerly(rule, operands, vjp)
-
-    def run(*operands: tf.Tensor) -> tuple[tf.Tensor, Vjp]:
-        everything = [True] * len(operands)
-        return rule.run(*operands), lambda cotangent: vjp(cotangent, everything)
-
-    result: tf.Tensor = tf.custom_gradient(run)(*operands)
-    return result
-
-
-def _record_eagerly(
-    rule: Rule,
-    operands: Sequence[tf.Tensor],
-    vjp: Callable[[tf.Tensor, Sequence[bool]], list[tf.Tensor | None]],
-) -> tf.Tensor:
-    """What `tf.custom_gradient` does, at a third of its cost, for the operands that need it."""
+    if not private.HAS_RECORD:
+        return _by_custom_gradient(rule.run, vjp, operands)
     needed = [private.needs_gradient(x) for x in operands]
     if not any(needed):
         return rule.run(*operands)
@@ -105,13 +107,101 @@ def _record_eagerly(
     return result
 
 
-def _bring_here(size: kernels.Dim) -> kernels.Dim:
-    """A size as a tensor of the graph being traced: `contract` says what for."""
-    if isinstance(size, int) or size.graph is tf.compat.v1.get_default_graph():
-        return size
-    here: tf.Tensor = tf.identity(size)
-    return here
+def contract_in_graph(
+    contraction: Contraction,
+    operands: Sequence[tf.Tensor],
+    given: Mapping[str, Dim] | None = None,
+) -> tf.Tensor:
+    """One contraction of one or two operands in the graph being traced, with its gradient.
+
+    Args:
+        contraction: what to compute.
+        operands: of this graph, or of one around it.
+        given: sizes of labels that no operand has, as far as the contraction does not know them.
+    """
+    lowering = lower(contraction)
+    if lowering.is_identity:
+        same: tf.Tensor = tf.identity(operands[0])
+        return same
+
+    def run(*operands: tf.Tensor) -> tf.Tensor:
+        return kernels.assemble(lowering, Sizes(contraction, operands, given))(*operands)
+
+    if not is_differentiable(contraction.dtype):
+        return run(*operands)
+    everything = [True] * len(operands)
+    if not (private.HAS_RECORD and private.HAS_OP_GRADIENT):
+        return _by_custom_gradient(
+            run,
+            lambda cotangent, needed: _pull_back_in_graph(contraction, operands, cotangent, needed),
+            operands,
+        )
+    operands = [private.bring_here(x) for x in operands]
+    needed = [private.recording() and private.needs_gradient(x) for x in operands]
+    with private.stopped() if any(needed) else nullcontext():
+        result = private.give_gradient(
+            run(*operands),
+            operands,
+            lambda residuals, cotangent: _pull_back_in_graph(
+                contraction, residuals, cotangent, everything
+            ),
+        )
+    if any(needed):
+        private.record(
+            result,
+            operands,
+            lambda cotangent: _pull_back_in_graph(contraction, operands, cotangent, needed),
+        )
+    return result
 
 
-def _conjugate(x: tf.Tensor) -> tf.Tensor:
-    return tf.math.conj(x) if x.dtype.is_complex else x
+def _pull_back_in_graph(
+    contraction: Contraction,
+    operands: Sequence[tf.Tensor],
+    cotangent: Any,
+    needed: Sequence[bool],
+) -> Gradients:
+    def run_transpose(k: int, others: list[tf.Tensor]) -> tf.Tensor:
+        names = contraction.transposed_labels(k)
+        transposed = contraction.transpose(k)
+        unknown = [
+            label
+            for label in transposed.equation.output
+            if not any(label in term for term in transposed.equation.inputs)
+            and dict(transposed.sizes)[label] is None
+        ]
+        own = contraction.equation.inputs[k]
+        given = {x: tf.shape(operands[k])[own.index(names[x])] for x in unknown}
+        result = contract_in_graph(transposed, others, given)
+        return _fit(result, operands[k]) if contraction.stretches(k) else result
+
+    return _pull_back(run_transpose, operands, cotangent, needed)
+
+
+def _fit(gradient: tf.Tensor, operand: tf.Tensor) -> tf.Tensor:
+    """The gradient of an operand that may have been stretched: summed where it was, in its shape.
+
+    Where instead the other operand was stretched along a label that both contract, the gradient has
+    this operand's 1, and is alike all along it.
+    """
+    shape = tf.shape(operand)
+    axes = _ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(gradient)).r0
+    summed = _ops.Sum(input=gradient, axis=axes, keep_dims=True)
+    fitted: tf.Tensor = _ops.BroadcastTo(input=summed, shape=shape)
+    fitted.set_shape(operand.shape)
+    return fitted
+
+
+def _by_custom_gradient(
+    run: Callable[..., tf.Tensor],
+    vjp: Callable[[tf.Tensor, Sequence[bool]], Gradients],
+    operands: Sequence[tf.Tensor],
+) -> tf.Tensor:
+    """The rule as TensorFlow's public API has it, where what the module says is not to be had."""
+    everything = [True] * len(operands)
+
+    def run_and_rule(*operands: tf.Tensor) -> tuple[tf.Tensor, Vjp]:
+        return run(*operands), lambda cotangent: vjp(cotangent, everything)
+
+    result: tf.Tensor = tf.custom_gradient(run_and_rule)(*operands)
+    return result

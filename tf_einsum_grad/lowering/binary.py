@@ -37,17 +37,19 @@ _EINSUM_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def pairwise_lowerings(contraction: Contraction) -> tuple[Lowering, ...]:
     """Every candidate for a contraction of two operands."""
     ones = "".join([label for label, size in contraction.sizes if size == 1])
-    return _pairwise_lowerings(contraction.equation, ones, contraction.dtype, contraction.target)
+    return _pairwise_lowerings(
+        contraction.equation, ones, contraction.elastic, contraction.dtype, contraction.target
+    )
 
 
 @lru_cache(maxsize=4096)
 def _pairwise_lowerings(
-    equation: Equation, ones: str, dtype: str, target: Target
+    equation: Equation, ones: str, elastic: str, dtype: str, target: Target
 ) -> tuple[Lowering, ...]:
     """What follows from the equation is decided once, whatever the sizes, but which are 1."""
     lhs, rhs = equation.inputs
-    groups = group_labels((lhs, rhs, equation.output), ones)
-    return tuple(_candidates(_Dot(equation, groups, dtype, target)))
+    groups = group_labels((lhs, rhs, equation.output), ones, elastic)
+    return tuple(_candidates(_Dot(equation, groups, elastic, dtype, target)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,25 @@ class _Dot:
 
     equation: Equation
     groups: Grouping
+    elastic: str
     dtype: str
     target: Target
 
     def operands(self) -> tuple[Builder, Builder]:
         lhs, rhs = self.equation.inputs
         return Builder(tuple(lhs)), Builder(tuple(rhs))
+
+    def stretched_operands(self) -> tuple[Builder, Builder]:
+        """Operands with one size for each label that they contract.
+
+        Matrix products broadcast the others; under XLA they do without seeing whether they may.
+        """
+        labels = [x for x in self.elastic if x not in self.equation.output or self.target == "xla"]
+        operands = self.operands()
+        if labels:
+            for builder in operands:
+                builder.emit(do.Stretch("".join(labels)))
+        return operands
 
     def lowering(
         self,
@@ -105,7 +120,10 @@ def _candidates(dot: _Dot) -> Iterator[Lowering]:
 def _align(dot: _Dot, order: Groups) -> tuple[Builder, Builder]:
     """Operands that broadcast against each other to a product with its groups in `order`."""
     operands = dot.operands()
-    roles = [(group in dot.groups.lhs, group in dot.groups.rhs) for group in order]
+    roles = [
+        (group in dot.groups.lhs, group in dot.groups.rhs, group if group in dot.elastic else "")
+        for group in order
+    ]
     kernel_broadcasts = alternations(roles) <= MAX_BROADCAST_DIMS
     for builder, groups in zip(operands, (dot.groups.lhs, dot.groups.rhs), strict=True):
         own = tuple([group for group in order if group in groups])
@@ -184,7 +202,8 @@ def _matmul(
 ) -> Lowering:
     """The matrix product of operands in these layouts; `roles` are lhs_free, contracting, rhs_free.
 
-    Several batch dimensions stay apart where that spares every reshape.
+    Several batch dimensions stay apart where that spares every reshape, and where the product may
+    have to broadcast one of them.
     """
     equation, groups = dot.equation, dot.groups
     m, k, n = ("".join(role) for role in roles)
@@ -201,8 +220,10 @@ def _matmul(
     terms = (*equation.inputs, equation.output)
     unshaped = all((*apart, *pair) == tuple(t) for t, pair in zip(terms, matrices, strict=True))
     dims = apart if unshaped else (("".join(batch),) if batch else ())
+    if any(group in dot.elastic for group in batch):
+        dims = batch
     flags = (not rhs_transposed, not lhs_transposed) if swap else (lhs_transposed, rhs_transposed)
-    operands = dot.operands()
+    operands = dot.stretched_operands()
     for builder, own, layout, matrix in zip(
         operands, (groups.lhs, groups.rhs), layouts, matrices, strict=False
     ):
@@ -228,6 +249,8 @@ def _einsum_can(dot: _Dot) -> bool:
         and dot.target != "xla"
         and bool(converts)
         and len(dot.equation.labels) <= len(_EINSUM_LETTERS)
+        # It broadcasts no label.
+        and not any(label in dot.equation.output for label in dot.elastic)
     )
 
 
@@ -237,4 +260,4 @@ def _einsum(dot: _Dot, swap: bool) -> Lowering:
     given = Equation(equation.inputs[::-1] if swap else equation.inputs, equation.output)
     letters = str.maketrans(dict(zip(equation.labels, _EINSUM_LETTERS, strict=False)))
     combine = do.NativeEinsum(str(given).translate(letters))
-    return dot.lowering(combine, dot.operands(), Builder(tuple(equation.output)), swap)
+    return dot.lowering(combine, dot.stretched_operands(), Builder(tuple(equation.output)), swap)

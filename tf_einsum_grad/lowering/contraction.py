@@ -24,6 +24,8 @@ class Contraction:
         target: "eager", "graph", or "xla" where XLA compiles.
         hints: sizes to decide with where they are unknown.
         machine: what kernels are priced on.
+        elastic: labels of both operands whose sizes are only known when the tensors are there, and
+            may then be 1 in one operand and not in the other.
     """
 
     equation: Equation
@@ -32,6 +34,7 @@ class Contraction:
     target: Target = "graph"
     hints: tuple[tuple[str, int], ...] = ()
     machine: Machine = CPU
+    elastic: str = ""
 
     @classmethod
     def of(
@@ -42,6 +45,7 @@ class Contraction:
         target: Target = "graph",
         hints: Mapping[str, int] | None = None,
         machine: Machine = CPU,
+        elastic: str = "",
     ) -> Contraction:
         """A contraction with its labels renamed in order of appearance.
 
@@ -56,7 +60,12 @@ class Contraction:
             if hints
             else ()
         )
-        return cls(renamed, known, dtype, target, guessed, machine)
+        shared = "".join(
+            [new for new, old in names if old in elastic and all(old in t for t in equation.inputs)]
+            if elastic and len(equation.inputs) == 2
+            else []
+        )
+        return cls(renamed, known, dtype, target, guessed, machine, shared)
 
     @property
     def likely_sizes(self) -> dict[str, Size]:
@@ -75,7 +84,14 @@ class Contraction:
             self.target,
             dict(self.hints),
             self.machine,
+            # What is contracted stands in one operand and the result of the transpose, which
+            # then has the size that this operand has.
+            "".join([label for label in self.elastic if label in self.equation.output]),
         )
+
+    def stretches(self, k: int) -> bool:
+        """Whether operand `k` may be stretched, or the other one along what both contract."""
+        return any(label in self.equation.inputs[k] for label in self.elastic)
 
     def transposed_labels(self, k: int) -> dict[str, str]:
         """Each label of `transpose(k)` with the label of this contraction that it stands for."""
@@ -88,6 +104,7 @@ _NAMES: dict[type[do.Transform], str] = {
     do.Sum: "sum",
     do.Permute: "permute",
     do.Broadcast: "broadcast",
+    do.Stretch: "stretch",
     do.EmbedDiagonal: "embed diagonal",
 }
 

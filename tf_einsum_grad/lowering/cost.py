@@ -94,6 +94,10 @@ def count_flops(equation: Equation, sizes: Mapping[str, Size]) -> int:
     return num_elements(equation.labels, sizes) * (1 + sums)
 
 
+def _takes_shape(instruction: do.Transform) -> bool:
+    return isinstance(instruction, do.Broadcast | do.Stretch)
+
+
 class _Charge(NamedTuple):
     """What one kernel costs.
 
@@ -135,12 +139,22 @@ class _Pricer:
         for instruction in instructions:
             result = instruction.result(groups)
             if isinstance(instruction, do.Reshape):
-                charges.append(_Charge(launch, 0, None))
+                free = len(result) + 1 if instruction.only_ones(groups) else 2
+                charges.append(_Charge(launch * self.shape_launches(result, free), 0, None))
             else:
                 us, moved = self.transform(instruction, groups, result)
-                charges.append(_Charge(launch + us, moved, self.bytes(result)))
+                starts = self.shape_launches(result, 1) if _takes_shape(instruction) else 1
+                charges.append(_Charge(launch * starts + us, moved, self.bytes(result)))
             groups = result
         return charges, groups
+
+    def shape_launches(self, groups: Groups, free: int) -> int:
+        """How many kernels start for one that takes a shape: itself, and three that make the shape.
+
+        Fewer unknown dimensions than `free` cost nothing; a reshape finds out one by itself.
+        """
+        unknown = [group for group in groups if any(self.sizes[x] is None for x in group)]
+        return 1 if len(unknown) < free else 4
 
     def transform(
         self, instruction: do.Transform, groups: Groups, result: Groups
@@ -152,6 +166,8 @@ class _Pricer:
                 return self.permute_us(instruction, groups), 2 * n_bytes
             case do.Broadcast():
                 return n_bytes / stream, n_bytes
+            case do.Stretch():  # passes on what has the size already
+                return 0.0, 0
             case do.Sum():
                 return self.sum_us(instruction, groups), self.bytes(groups) + n_bytes
             case do.Diagonal():

@@ -22,20 +22,21 @@ class Grouping:
     roles: DotRoles
 
 
-def group_labels(terms: tuple[str, str, str], ones: str) -> Grouping:
+def group_labels(terms: tuple[str, str, str], ones: str, elastic: str = "") -> Grouping:
     """Drops labels of size 1, and joins labels that are neighbors in every term they are in.
 
     Args:
         terms: the subscripts of both operands and of the output.
         ones: the labels of size 1.
+        elastic: labels that may turn out to be 1 in one operand; each is a group by itself.
     """
     # An elementwise product stays as it is: a reshape would lose its sharding.
     elementwise = len(set(terms)) == 1
-    lhs, rhs, out = [tuple(term) for term in terms] if elementwise else _join(terms, ones)
+    lhs, rhs, out = [tuple(term) for term in terms] if elementwise else _join(terms, ones, elastic)
     return Grouping(lhs, rhs, out, DotRoles.of(lhs, rhs, out))
 
 
-def _join(terms: Sequence[str], ones: str) -> list[Groups]:
+def _join(terms: Sequence[str], ones: str, elastic: str) -> list[Groups]:
     wide = ["".join(label for label in term if label not in ones) for term in terms]
     after: dict[str, set[str | None]] = {}
     for term in wide:
@@ -48,7 +49,7 @@ def _join(terms: Sequence[str], ones: str) -> list[Groups]:
     for term in wide:
         row: list[str] = []
         for previous, label in zip(("", *term), term, strict=False):
-            joins = previous and after[previous] == {label}
+            joins = previous and after[previous] == {label} and not {previous, label} & {*elastic}
             if joins and before_count[previous] == before_count[label]:
                 row[-1] += label
             else:

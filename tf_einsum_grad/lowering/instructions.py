@@ -24,6 +24,7 @@ __all__ = [
     "NativeEinsum",
     "Permute",
     "Reshape",
+    "Stretch",
     "Sum",
     "Transform",
     "Zeros",
@@ -58,6 +59,10 @@ class Reshape:
         """The groups that it leaves."""
         return self.groups
 
+    def only_ones(self, groups: Groups) -> bool:
+        """Whether it only puts in and takes out dimensions of size 1."""
+        return [x for x in groups if x] == [x for x in self.groups if x]
+
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
@@ -68,6 +73,21 @@ class Broadcast:
     def result(self, groups: Groups) -> Groups:
         """The groups that it leaves."""
         return self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Repeats dimensions that turn out to be 1 to the size that the other operand has there.
+
+    Attributes:
+        labels: of both operands; their sizes are only known when the tensors are there.
+    """
+
+    labels: str
+
+    def result(self, groups: Groups) -> Groups:
+        """The groups that it leaves."""
+        return groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +189,7 @@ class Zeros:
         return self.groups
 
 
-Transform = Permute | Reshape | Broadcast | Sum | Diagonal | EmbedDiagonal
+Transform = Permute | Reshape | Broadcast | Stretch | Sum | Diagonal | EmbedDiagonal
 Combine = MatMul | Multiply | NativeEinsum | Zeros
 Instruction = Transform | Combine
 

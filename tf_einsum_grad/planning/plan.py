@@ -81,6 +81,7 @@ def make_plan(
     hints: tuple[tuple[str, int], ...] = (),
     target: Target = "graph",
     machine: Machine = CPU,
+    elastic: str = "",
 ) -> Plan:
     """Plans an einsum.
 
@@ -92,6 +93,8 @@ def make_plan(
         hints: sizes to decide with where they are unknown: paths, orders of labels, kernels.
         target: "eager", "graph" or "xla".
         machine: what kernels are priced on.
+        elastic: labels that may turn out to be 1 in one operand and not in another; what is known
+            of their sizes serves as a hint.
 
     Raises:
         PathError: `optimize` is no path for this equation.
@@ -99,11 +102,14 @@ def make_plan(
     """
     known, guesses = dict(sizes), _check_hints(equation, hints)
     likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
+    for label in elastic:
+        if size := known[label]:  # of a label of size 0 all is known
+            known[label], guesses[label] = None, size
 
     def start() -> _Planner:
         return _Planner(
             equation,
-            lambda step: Contraction.of(step, known, dtype, target, guesses, machine),
+            lambda step: Contraction.of(step, known, dtype, target, guesses, machine, elastic),
         )
 
     terms = tuple(term for _, term in start().terms)

@@ -1,0 +1,210 @@
+"""Sizes of labels and shapes of tensors, where some are only known when the tensors are there.
+
+A size is a Python integer where it is known; else it is read off an operand, in the graph that runs
+the kernel and only when a kernel asks for it. Nothing is kept from one graph for another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tf_einsum_grad.lowering.contraction import Contraction
+from tf_einsum_grad.lowering.instructions import Groups
+
+__all__ = ["Dim", "Place", "Shape", "Sizes", "int_vector", "leave_one", "product"]
+
+Shape = tf.Tensor | list[int]  # what TensorFlow's ops take as one
+
+_ops: Any = tf.raw_ops  # generated, and without types
+
+
+class Place(NamedTuple):
+    """A dimension of a tensor, for its size."""
+
+    x: tf.Tensor
+    axis: int
+
+
+Dim = int | tf.Tensor  # a tensor of the graph being traced: scalar, int32
+Entry = int | tf.Tensor | Place  # what a shape is put together from
+
+
+class Sizes:
+    """The sizes of a contraction's labels.
+
+    Args:
+        contraction: whose labels; sizes that it knows are used as they are.
+        operands: where the others are read, if need be.
+        given: sizes of labels that no operand has.
+    """
+
+    __slots__ = ("_elastic", "_given", "_known", "_operands", "_shapes", "_terms")
+
+    def __init__(
+        self,
+        contraction: Contraction,
+        operands: Sequence[tf.Tensor] = (),
+        given: Mapping[str, Dim] | None = None,
+    ) -> None:
+        self._known = {label: size for label, size in contraction.sizes if size is not None}
+        self._elastic = contraction.elastic
+        self._terms = contraction.equation.inputs
+        self._operands = operands
+        self._given = given or {}
+        self._shapes: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+
+    def known(self, group: str) -> int | None:
+        """The size of a group of labels; None where one is unknown."""
+        try:
+            return math.prod([self._known[label] for label in group])
+        except KeyError:
+            return None
+
+    def known_shape(self, groups: Groups) -> Shape | None:
+        """The shape that these groups make; None where a size is unknown."""
+        try:
+            return int_vector([math.prod([self._known[x] for x in group]) for group in groups])
+        except KeyError:
+            return None
+
+    def read(self, group: str) -> Dim:
+        """The size of a group of labels, as a tensor where one is unknown."""
+        return product([self._read_label(label) for label in group])
+
+    def entries(self, groups: Groups, source: Groups, x: tf.Tensor) -> list[Entry]:
+        """A size for each group; what `x`, of the groups `source`, has itself is read off it."""
+        entries: list[Entry] = []
+        for group in groups:
+            known = self.known(group)
+            if known is not None:
+                entries.append(known)
+            elif group in source:
+                entries.append(_settled(Place(x, source.index(group))))
+            else:
+                entries.append(self.read(group))
+        return entries
+
+    def stretched_shape(self, k: int, labels: str) -> tf.Tensor:
+        """The shape of operand `k` where `labels` have the size that the other operand has."""
+        other: Shape
+        if self._terms[0] == self._terms[1]:
+            other = self.shape(self._operands[1 - k])
+        else:
+            other = self.join(self._other_entries(k, labels))
+        shape: tf.Tensor = _ops.BroadcastArgs(s0=self.shape(self._operands[k]), s1=other)
+        return shape
+
+    def join(self, entries: Sequence[Entry]) -> Shape:
+        """A shape, in as few ops as that takes."""
+        known = [entry for entry in entries if isinstance(entry, int)]
+        if len(known) == len(entries):
+            return int_vector(known)
+        parts = [self._part(run) for run in _runs(entries)]
+        return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
+
+    def shape(self, x: tf.Tensor) -> tf.Tensor:
+        """The shape of a tensor as a vector, taken once."""
+        if id(x) not in self._shapes:
+            self._shapes[id(x)] = x, _ops.Shape(input=x)
+        return self._shapes[id(x)][1]
+
+    def _other_entries(self, k: int, labels: str) -> list[Entry]:
+        """What the other operand than `k` has where operand `k` has `labels`, 1 elsewhere.
+
+        Leading ones are left out, since shapes broadcast from the right.
+        """
+        own, other = self._terms[k], 1 - k
+        start = min(own.index(label) for label in labels)
+        return [
+            _settled(Place(self._operands[other], self._terms[other].index(label)))
+            if label in labels
+            else 1
+            for label in own[start:]
+        ]
+
+    def _part(self, run: Sequence[Entry]) -> tf.Tensor:
+        first = run[0]
+        if isinstance(first, Place):
+            shape, start = self.shape(first.x), first.axis
+            return shape if len(run) == first.x.shape.rank else shape[start : start + len(run)]
+        return tf.constant(run, tf.int32) if isinstance(first, int) else tf.stack(run)
+
+    def _read_label(self, label: str) -> Dim:
+        if label in self._known:
+            return self._known[label]
+        if label in self._given:
+            return self._given[label]
+        places = [
+            _settled(Place(self._operands[k], term.index(label)))
+            for k, term in enumerate(self._terms)
+            if label in term
+        ]
+        vectors = [self.join([place]) for place in places]
+        if label not in self._elastic:
+            return vectors[0][0]
+        size: tf.Tensor = _ops.BroadcastArgs(s0=vectors[0], s1=vectors[1])[0]
+        return size
+
+
+def product(factors: Sequence[Dim]) -> Dim:
+    """The product of sizes; an integer if all are."""
+    known = math.prod(f for f in factors if isinstance(f, int))
+    unknown = [f for f in factors if not isinstance(f, int)]
+    if not unknown:
+        return known
+    rest = reduce(tf.multiply, unknown)
+    return rest if known == 1 else rest * known
+
+
+def leave_one(entries: Sequence[Entry]) -> list[Entry]:
+    """The shape for a reshape, which finds out one unknown size by itself.
+
+    But not beside a 0, where any would do.
+    """
+    unknown = [axis for axis, entry in enumerate(entries) if not isinstance(entry, int)]
+    if len(unknown) != 1 or 0 in [entry for entry in entries if isinstance(entry, int)]:
+        return list(entries)
+    return [-1 if axis in unknown else entry for axis, entry in enumerate(entries)]
+
+
+def _settled(place: Place) -> int | Place:
+    """A dimension that the graph knows, as an integer."""
+    static = place.x.shape[place.axis]
+    return place if static is None else int(static)
+
+
+def _runs(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Splits entries into runs that are one vector each: integers, or neighbors in one tensor."""
+    run: list[Entry] = []
+    for entry in entries:
+        if run and not _continues(run[-1], entry):
+            yield run
+            run = []
+        run.append(entry)
+    if run:
+        yield run
+
+
+def _continues(last: Entry, entry: Entry) -> bool:
+    if isinstance(last, Place):
+        return isinstance(entry, Place) and (entry.x is last.x and entry.axis == last.axis + 1)
+    return isinstance(last, int) == isinstance(entry, int) and not isinstance(entry, Place)
+
+
+def int_vector(numbers: Sequence[int]) -> Shape:
+    """Shapes, axes and the like: made once in eager mode, constants of the graph in graphs."""
+    if tf.executing_eagerly():
+        return _eager_vector(tuple(numbers))
+    return list(numbers) if numbers else tf.constant([], tf.int32)
+
+
+@lru_cache(maxsize=4096)
+def _eager_vector(numbers: tuple[int, ...]) -> tf.Tensor:
+    dtype = tf.int64 if max(numbers, default=0) >= 2**31 else tf.int32
+    with tf.device("CPU:0"):
+        return tf.constant(numbers, dtype)
