@@ -11,7 +11,6 @@ the gradient is asked for: a branch, a loop's body, another function. Where a gr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -138,14 +137,15 @@ def contract_in_graph(
         )
     operands = [private.bring_here(x) for x in operands]
     needed = [private.recording() and private.needs_gradient(x) for x in operands]
-    with private.stopped() if any(needed) else nullcontext():
-        result = private.give_gradient(
-            run(*operands),
-            operands,
-            lambda residuals, cotangent: _pull_back_in_graph(
-                contraction, residuals, cotangent, everything
-            ),
-        )
+    # Tapes see the kernels too: where `tf.vectorized_map` leaves one as it is, since nothing in it
+    # depends on the loop, they have to know what it comes from.
+    result = private.give_gradient(
+        run(*operands),
+        operands,
+        lambda residuals, cotangent: _pull_back_in_graph(
+            contraction, residuals, cotangent, everything
+        ),
+    )
     if any(needed):
         private.record(
             result,
