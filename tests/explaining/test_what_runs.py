@@ -102,6 +102,13 @@ class Ops:
     def BroadcastTo(self, inputs, *_):
         return self._with_list("broadcast", inputs)
 
+    def ExpandDims(self, inputs, _, tensor):
+        x = inputs[0]
+        while self.key(x) not in self.names and self.made(x)[0] == "ExpandDims":
+            x = self.made(x)[1][0]
+        dims = ["?" if size is None else str(size) for size in tensor.shape]
+        return f"reshape({self.call(x)}, [{', '.join(dims)}])"
+
     def Sum(self, inputs, *_):
         return self._with_list("sum", inputs)
 

@@ -82,4 +82,7 @@ def bind_and_plan(
     """
     binding = bind_call(equation, shapes, sizes)
     hints = tuple(sorted((size_hints or {}).items()))
-    return binding, make_plan(binding.equation, binding.sizes, dtype, optimize, hints, target)
+    plan = make_plan(
+        binding.equation, binding.sizes, dtype, optimize, hints, target, elastic=binding.elastic
+    )
+    return binding, plan

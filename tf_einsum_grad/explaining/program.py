@@ -86,6 +86,8 @@ def _transform(instruction: do.Transform, text: str, sizes: Mapping[str, Size]) 
             return f"reshape({text}, {_shape(groups, sizes)})"
         case do.Broadcast(groups=groups):
             return f"broadcast({text}, {_shape(groups, sizes)})"
+        case do.Stretch():
+            return f"stretch({text})"
         case do.Sum(axes=axes):
             return f"sum({text}, {show_list(axes)})"
         case do.Diagonal(first=first, second=second, kernel=kernel):
