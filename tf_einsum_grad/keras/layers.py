@@ -11,6 +11,7 @@ from tf_einsum_grad.algebra.equation import parse_equation
 from tf_einsum_grad.algebra.errors import EquationError
 from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec, output_shape
+from tf_einsum_grad.keras.config import read_options, write_options
 from tf_einsum_grad.keras.dense_shapes import dense_shapes
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
@@ -99,7 +100,8 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
 
     Args:
         equation: what `tf_einsum_grad.einsum` takes.
-        optimize: the contraction path, as there.
+        optimize: the contraction path, as there; an optimiser that is a function is saved by its
+            name, and has to be registered with Keras.
         sizes: sizes of output labels that no input has, as there: `{"j": 5}`.
         size_hints: sizes to choose the path with where they are unknown, as there: `{"b": 32}`.
         **kwargs: those of every Keras layer: name, dtype (or a mixed precision policy), ...
@@ -173,12 +175,17 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return operands
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what the layer is made of, as Keras saves it."""
-        config = super().get_config()
-        own = {
-            "equation": self.equation,
-            "optimize": self.optimize,
-            "sizes": None if self.sizes is None else dict(self.sizes),
-            "size_hints": None if self.size_hints is None else dict(self.size_hints),
-        }
-        return {**config, **own}
+        """Returns what the layer is made of, as Keras saves it; the reverse of `from_config`.
+
+        Raises:
+            SizeError: a size is a tensor of a graph.
+        """
+        own = {"equation": self.equation, "autocast": self.autocast}
+        options = write_options(self.optimize, self.sizes, self.size_hints)
+        return {**super().get_config(), **own, **options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Einsum:
+        """Makes the layer that `get_config` was asked of."""
+        layer: Einsum = super().from_config(read_options(config))
+        return layer

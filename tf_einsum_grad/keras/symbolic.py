@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.execution.call import run_call
 from tf_einsum_grad.keras.backend import output_shape
+from tf_einsum_grad.keras.config import read_options, write_options
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["EinsumOperation"]
@@ -23,8 +24,8 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
 
     Args:
         equation: the equation.
-        optimize: as in `tf_einsum_grad.einsum`; a model that holds an optimiser which is a
-            function cannot be saved.
+        optimize: as in `tf_einsum_grad.einsum`; an optimiser that is a function is saved by its
+            name, and has to be registered with Keras.
         sizes: as there.
         size_hints: as there.
         name: the operation's name in the model.
@@ -85,11 +86,16 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         return keras.KerasTensor(output_shape(self.equation, shapes, self.sizes), dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what the operation is made of, as Keras saves it."""
-        return {
-            "equation": self.equation,
-            "optimize": self.optimize,
-            "sizes": self.sizes,
-            "size_hints": self.size_hints,
-            "name": self.name,
-        }
+        """Returns what the operation is made of, as Keras saves it; the reverse of `from_config`.
+
+        Raises:
+            SizeError: a size is a tensor of a graph.
+        """
+        options = write_options(self.optimize, self.sizes, self.size_hints)
+        return {"equation": self.equation, **options, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> EinsumOperation:
+        """Makes the operation that `get_config` was asked of."""
+        operation: EinsumOperation = super().from_config(read_options(config))
+        return operation
