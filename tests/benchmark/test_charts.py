@@ -31,7 +31,7 @@ def test_every_mode_and_workload_is_drawn_and_said(report):
         assert f">{text}</text>" in svg, "text is text"
     for c in report.comparisons:
         equation = c.workload.equation.replace(">", "&gt;")
-        assert f">{c.workload.name}   {equation}</text>" in svg
+        assert f">{c.workload.name}: {equation}</text>" in svg
     assert svg == suite_svg(report), "a page is the same from the same report"
     assert suite_svg(dataclasses.replace(report, comparisons=())) == ""
 

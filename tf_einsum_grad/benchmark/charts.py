@@ -146,7 +146,7 @@ def _draw_suite(results: Results) -> Figure | None:
 
 def _label(comparison: Comparison) -> str:
     workload = comparison.workload
-    return f"{workload.name}   {short_equation(workload.equation)}"
+    return f"{workload.name}: {short_equation(workload.equation)}"
 
 
 def _by_ratio(results: Results) -> list[Comparison]:

@@ -37,7 +37,7 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .scroll, .chart { overflow-x: auto; }
 .chart { background: #fff; border-radius: .5rem; padding: .6rem; }
 .chart svg { width: 100%; height: auto; display: block; } .suite svg { min-width: 760px; }
-.curves { display: flex; flex-wrap: wrap; gap: 1rem; } .curves .chart { flex: 1 1 420px;
+.curves { display: flex; flex-wrap: wrap; gap: 1rem; } .curves .chart { flex: 1 1 min(420px, 100%);
   box-sizing: border-box; max-width: 510px; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; white-space: nowrap; padding: .25rem .7rem;
