@@ -184,6 +184,8 @@ class _Program:
         names[i] = f"dL/d{self.name(len(self.shapes) + position)}"
         equation, contraction = step.equation.transpose(i), step.contraction.transpose(i)
         work = _work(f"dL/d{self.name(number)}", equation, contraction, names)
+        if step.contraction.stretches(i):
+            work = replace(work, call=f"fit({work.call}, {self.operand(number)})")
         if number < len(self.shapes) and self.binding.dropped[number]:
             work = replace(work, call=f"reshape({work.call}, {show_list(self.shapes[number])})")
         return work

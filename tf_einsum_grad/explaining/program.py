@@ -8,6 +8,7 @@ same calls from the ops that TensorFlow ran.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.sizes import Size
@@ -41,12 +42,13 @@ def show_program(
         "einsum('ijkn,imn->ijkm', B, dL/dY)"
     """
     if isinstance(lowering.combine, do.Zeros):
-        return f"zeros({_shape(lowering.combine.groups, sizes)})"
+        return f"zeros({_Writer(sizes, {}).shape(lowering.combine.groups)})"
     compute = lowering.compute_dtype
+    writer = _Writer(sizes, dict(zip(lowering.equation.labels, equation.labels, strict=True)))
     if compute is not None:
         operands = [f"cast({operand}, {compute})" for operand in operands]
     texts = [
-        _follow(operand, instructions, sizes)
+        writer.follow(operand, instructions)
         for operand, instructions in zip(operands, lowering.prepare, strict=True)
     ]
     if lowering.combine is None:
@@ -55,7 +57,7 @@ def show_program(
         order = slice(None, None, -1 if lowering.swap else 1)
         native = Equation(equation.inputs[order], equation.output)
         result = _combine(lowering.combine, native, texts[order])
-    result = _follow(result, lowering.finish, sizes)
+    result = writer.follow(result, lowering.finish)
     return f"cast({result}, {lowering.dtype})" if compute is not None else result
 
 
@@ -72,39 +74,44 @@ def _combine(instruction: do.Combine, equation: Equation, operands: Iterable[str
     raise AssertionError(f"{instruction} combines nothing")
 
 
-def _follow(text: str, instructions: Iterable[do.Transform], sizes: Mapping[str, Size]) -> str:
-    for instruction in instructions:
-        text = _transform(instruction, text, sizes)
-    return text
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes instructions on one tensor; `names` are the labels that people know."""
 
+    sizes: Mapping[str, Size]
+    names: Mapping[str, str]
 
-def _transform(instruction: do.Transform, text: str, sizes: Mapping[str, Size]) -> str:
-    match instruction:
-        case do.Permute(axes=axes):
-            return f"permute({text}, {show_list(axes)})"
-        case do.Reshape(groups=groups):
-            return f"reshape({text}, {_shape(groups, sizes)})"
-        case do.Broadcast(groups=groups):
-            return f"broadcast({text}, {_shape(groups, sizes)})"
-        case do.Stretch():
-            return f"stretch({text})"
-        case do.Sum(axes=axes):
-            return f"sum({text}, {show_list(axes)})"
-        case do.Diagonal(first=first, second=second, kernel=kernel):
-            return f"diagonal({text}, [{first}, {second}], by={kernel!r})"
-        case do.EmbedDiagonal(first=first, second=second, kernel=kernel):
-            return f"embed_diagonal({text}, [{first}, {second}], by={kernel!r})"
+    def follow(self, text: str, instructions: Iterable[do.Transform]) -> str:
+        for instruction in instructions:
+            text = self.transform(instruction, text)
+        return text
 
+    def transform(self, instruction: do.Transform, text: str) -> str:
+        match instruction:
+            case do.Permute(axes=axes):
+                return f"permute({text}, {show_list(axes)})"
+            case do.Reshape(groups=groups):
+                return f"reshape({text}, {self.shape(groups)})"
+            case do.Broadcast(groups=groups):
+                return f"broadcast({text}, {self.shape(groups)})"
+            case do.Stretch(labels=labels):
+                return f"stretch({text}, '{''.join(self.names[x] for x in labels)}')"
+            case do.Sum(axes=axes):
+                return f"sum({text}, {show_list(axes)})"
+            case do.Diagonal(first=first, second=second, kernel=kernel):
+                return f"diagonal({text}, [{first}, {second}], by={kernel!r})"
+            case do.EmbedDiagonal(first=first, second=second, kernel=kernel):
+                return f"embed_diagonal({text}, [{first}, {second}], by={kernel!r})"
 
-def _shape(groups: do.Groups, sizes: Mapping[str, Size]) -> str:
-    dims: list[Size] = []
-    for group in groups:
-        dim: Size = 1
-        for label in group:
-            size = sizes[label]
-            dim = None if dim is None or size is None else dim * size
-        dims.append(dim)
-    return show_list(dims)
+    def shape(self, groups: do.Groups) -> str:
+        dims: list[Size] = []
+        for group in groups:
+            dim: Size = 1
+            for label in group:
+                size = self.sizes[label]
+                dim = None if dim is None or size is None else dim * size
+            dims.append(dim)
+        return show_list(dims)
 
 
 def show_list(numbers: Iterable[Size]) -> str:
