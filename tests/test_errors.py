@@ -54,19 +54,23 @@ EQUATIONS = [
     (("",), "'' requires 1 operand"),
     (("i,,j", V, V), "'i,,j' requires 3 operands, got 2"),
     (("ij,jk,->ik", A, B), "requires 3 operands, got 2"),
-    ((A, [0, 1], B, [1, -2]), "labels that are integers from 0 on, or '...'; got -2 for operand 1"),
+    ((A, [0, 1], B, [1, -2]), "labels that are integers from 0 on, or names (anything else"),
+    ((A, ["row", "column"], B, ["column", -2]), "got -2 for operand 1"),
     ((A, [0, 1.5]), "got 1.5 for operand 0"),
     ((A, [0, True]), "got True for operand 0"),
-    ((A, [0, "j"]), "got 'j' for operand 0"),
+    ((A, [0, "j"]), "requires an output for labels that cannot be sorted, got 0, 'j'"),
+    ((A, [0, ["j"]]), "got ['j'] for operand 0"),
     ((A, "ij"), "requires a list of labels for operand 0, got str"),
     ((A, [0, 1], B, [1, 2], [0, None]), "got None for the output"),
-    ((A, [..., 0, ...]), "requires at most one '...' in operand 0"),
+    ((A, [..., 0, ...]), "requires at most one '...' in operand 0, got '...0...'"),
     ((A,), "requires an equation of type str, or operands each followed by a sublist; got"),
     ((b"ij->ji", A), "got bytes as its first argument"),
     ((None, A), "sublist"),
     ((A, [0, 1], B), "sublist"),
 ]
+Q, K = ["batch", "query"], ["batch", "key"]
 OPERANDS = [
+    ((A, Q, None, K), "'batch query,batch key' requires dense tensors, got NoneType for operand 1"),
     (("ij,jk->ik", None, B), "'ij,jk->ik' requires dense tensors, got NoneType for operand 0"),
     (("ij,jk->ik", A, None), "got NoneType for operand 1"),
     (("ij,jk->ik", A, "text"), "operand 1"),
@@ -143,9 +147,21 @@ SIZES = [
         ("...i->...i", A, {"sizes": {"...": (5,)}}),
         "got 2 in operand 0 (shape (2, 3)) and 5 in sizes",
     ),
+    (
+        (A, Q, C, K),
+        "'batch query,batch key' (that is, 'batch query,batch key->key query') requires one size for label 'batch', got 2 in operand 0 (shape (2, 3)) and 4 in operand 1 (shape (4, 5))",
+    ),
+    ((A, ["row", "row"]), "one size for the repeated label 'row' of operand 0, got 2 and 3"),
+    ((V, Q), "requires rank 2 for operand 0 ('batch query'), got rank 1"),
+    ((V, ["a"], ["a", "new"]), "'a->a new' requires sizes={'new': ...}, since no operand has the"),
+    ((V, ["a"], {"sizes": {"new": 3}}), "'a' requires sizes of its own labels, got 'new'"),
+    ((V, ["a"], {"sizes": {"a": 5}}), "label 'a', got 3 in operand 0 (shape (3,)) and 5 in sizes"),
+    ((V, ["row"], {"size_hints": {"row": 0}}), "an integer from 1 on for label 'row', got 0"),
+    ((V, ["row"], {"size_hints": {0: 1}}), "'row' requires size_hints of its own labels, got 0"),
 ]
 THREE = ("ij,jk,kl->il", A, B, C)
 PATHS = [
+    ((A, Q, V, ["query"], {"optimize": [(0, 2)]}), "'batch query,query->batch' requires each step"),
     ((*THREE, {"optimize": "fastest"}), "requires the name of an optimiser, got 'fastest'"),
     (("i,i->", V, V, {"optimize": "fastest"}), "requires the name of an optimiser, got 'fastest'"),
     ((*THREE, {"optimize": 3}), "an opt_einsum optimiser, got 3"),

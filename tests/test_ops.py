@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.corpus import CORPUS, Case, case, cases
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA
+from tests.reference import draw
 from tests.test_ops_corpus import all_orders, check, first_order
 from tf_einsum_grad import einsum
 from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
@@ -206,3 +207,33 @@ def test_python_numbers_among_themselves_take_the_widest_dtype(operands, dtype):
     result = einsum(",->", *operands)
     assert result.dtype == dtype
     assert result == operands[0] * operands[1]
+
+
+Q, K, SCORES = ["batch", "query", "head"], ["batch", "key", "head"], ["batch", "query", "key"]
+
+
+@pytest.mark.parametrize("mode", [EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA], ids=str)
+def test_names_as_labels(mode):
+    rng = np.random.default_rng(0)
+    query, key, cotangent = (draw(shape, rng) for shape in ((2, 3, 4), (2, 5, 4), (2, 3, 5)))
+
+    def body(inputs):
+        query, key, cotangent = inputs
+        with tf.GradientTape() as tape:
+            tape.watch([query, key])
+            scores = einsum(query, Q, key, K, SCORES)
+        whole = einsum(query, [..., "query", "head"], key, [..., "key", "head"], [..., "key"])
+        new = einsum(query, Q, ["head", "new"], sizes={"new": 2}, size_hints={"query": 3})
+        return scores, tape.gradient(scores, [query, key], cotangent), whole, new
+
+    scores, (d_query, d_key), whole, new = mode.run(body, [query, key, cotangent])
+    np.testing.assert_array_equal(scores, np.einsum("bqh,bkh->bqk", query, key))
+    np.testing.assert_array_equal(d_query, np.einsum("bqk,bkh->bqh", cotangent, key))
+    np.testing.assert_array_equal(d_key, np.einsum("bqk,bqh->bkh", cotangent, query))
+    np.testing.assert_array_equal(whole, np.einsum("bqh,bkh->bk", query, key))
+    np.testing.assert_array_equal(new, np.einsum("bqh->h", query)[:, np.newaxis].repeat(2, 1))
+
+
+def test_names_are_sorted_where_there_is_no_output():
+    x = draw((2, 3), np.random.default_rng(0))
+    np.testing.assert_array_equal(einsum(x, ["row", "column"]), x.T)

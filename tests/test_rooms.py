@@ -25,7 +25,7 @@ DOORS: dict[str, set[str]] = {
     "explaining": {"algebra", "lowering", "planning", "text"},
     "draw": {"algebra", "explaining"},
     "keras": {"algebra", "planning", "execution"},
-    "ops": {"planning", "execution", "keras"},
+    "ops": {"algebra", "planning", "execution", "keras"},
     "installation": {"algebra", "planning", "execution", "keras", "ops"},
     "gradcheck": {"text"},
 }

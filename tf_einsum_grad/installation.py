@@ -20,8 +20,8 @@ import keras
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.errors import OperandError
+from tf_einsum_grad.algebra.names import read_call
 from tf_einsum_grad.execution import private
-from tf_einsum_grad.execution.operands import read_call
 from tf_einsum_grad.ops import einsum
 from tf_einsum_grad.planning.path import Optimize
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_einsum_grad.algebra.names import naming, read_call, read_names
 from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.call import run_call, run_eager_call
-from tf_einsum_grad.execution.operands import read_call
 from tf_einsum_grad.planning.path import Optimize
 
 __all__ = ["einsum"]
@@ -20,8 +20,8 @@ def einsum(
     equation: Any,
     *operands: Any,
     optimize: Optimize = "auto",
-    sizes: Mapping[str, Any] | None = None,
-    size_hints: Mapping[str, int] | None = None,
+    sizes: Mapping[Any, Any] | None = None,
+    size_hints: Mapping[Any, int] | None = None,
     name: str | None = None,
 ) -> tf.Tensor:
     """A drop-in for `tf.einsum` whose gradients are einsums.
@@ -29,14 +29,16 @@ def einsum(
     Args:
         equation: what `np.einsum` takes: explicit or implicit output, ellipses, any white space,
             any letters, repeated labels (in the output too: `i->ii` is a diagonal matrix). Or, in
-            NumPy's other form, operands and sublists: `einsum(a, [0, 1], b, [1, 2], [0, 2])`.
+            NumPy's other form, operands each followed by a sublist of labels, integers or names:
+            `einsum(a, ["i", "j"], b, ["j", "k"], ["i", "k"])`; then errors say the names.
         *operands: tensors, variables and arrays of one dtype; Python numbers and lists take the
             dtype of the others. Dimensions of size 1 broadcast.
         optimize: the contraction path: a bool, the name of an opt_einsum optimiser (or a name and
             a memory limit in elements), a path, what `np.einsum_path` returns, or an optimiser.
             "auto" (or True) takes few FLOPs and, of such paths, the fastest kernels.
         sizes: sizes of output labels that no operand has, `{"j": 5}`, or `{"j": tf.shape(x)[0]}` in
-            a graph; `{"...": (2, 3)}` for an ellipsis that only the output has.
+            a graph; `{"...": (2, 3)}` for an ellipsis that only the output has. In these and
+            the next, labels of sublists are keys as they are.
         size_hints: sizes to choose the contraction path and the kernels with where they are
             unknown: `{"b": 32}`. They change the speed, never the result.
         name: a name for the op, in graphs.
@@ -58,14 +60,17 @@ def einsum(
         if result is not None:
             return result
     text, operands = read_call(equation, operands)
-    if any(type(x).__name__ == "KerasTensor" for x in operands):
-        symbolic: tf.Tensor = _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
-        return symbolic
-    return run_call(text, operands, optimize, sizes, size_hints, name)
+    sizes = read_names(text, "sizes", sizes)
+    size_hints = read_names(text, "size_hints", size_hints)
+    with naming(text):
+        if any(type(x).__name__ == "KerasTensor" for x in operands):
+            return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
+        return run_call(text, operands, optimize, sizes, size_hints, name)
 
 
-def _symbolic_einsum(text: str, operands: Sequence[Any], *options: Any) -> Any:
+def _symbolic_einsum(text: str, operands: Sequence[Any], *options: Any) -> tf.Tensor:
     """An einsum of `keras.Input`s; Keras is imported by whoever made them."""
     from tf_einsum_grad.keras.symbolic import EinsumOperation
 
-    return EinsumOperation(text, *options)(*operands)
+    result: tf.Tensor = EinsumOperation(text, *options)(*operands)
+    return result

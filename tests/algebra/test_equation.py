@@ -13,7 +13,6 @@ from tf_einsum_grad.algebra.equation import (
     expand_ellipses,
     gradient_equations,
     parse_equation,
-    sublists_to_text,
 )
 from tf_einsum_grad.algebra.errors import EquationError, SizeError
 from tf_einsum_grad.algebra.sizes import bind_sizes
@@ -160,45 +159,3 @@ def test_the_adjoint_identity_for_every_transposed_equation():
 @given(cases())
 def test_the_adjoint_identity_for_random_equations(case):
     check_adjoint_identity(case)
-
-
-@pytest.mark.parametrize(
-    ("sublists", "output", "text"),
-    [
-        ([[0, 1], [1, 2]], [0, 2], "ab,bc->ac"),
-        ([[0, 1], [1, 2]], None, "ab,bc"),
-        ([[7, 3]], None, "ba"),
-        ([[..., 0], [0, 1]], [..., 1], "...a,ab->...b"),
-        ([[], []], [], ",->"),
-        ([(2, 2)], (2,), "aa->a"),
-        ([np.arange(2).tolist()], [np.int64(1)], "ab->b"),
-    ],
-)
-def test_sublists(sublists, output, text):
-    # Letters stand for integers in their order, as in NumPy, so an implicit output is sorted.
-    wanted, got = parse_equation(text), parse_equation(sublists_to_text(sublists, output))
-    order = str.maketrans("ABC", "abc")
-    assert str(got).translate(order) == str(wanted)
-
-
-def test_sublists_with_more_labels_than_letters_keep_their_order():
-    n = 70
-    parsed = parse_equation(sublists_to_text([list(range(n))[::-1]], None))
-    assert parsed.output == parsed.inputs[0][::-1]
-
-
-@pytest.mark.parametrize(
-    ("sublists", "output"),
-    [
-        (["ab"], None),
-        ([[0]], "a"),
-        ([[0.5]], None),
-        ([[-1]], None),
-        ([[True]], None),
-        ([3], None),
-        ([[0]], [None]),
-    ],
-)
-def test_sublists_that_are_none(sublists, output):
-    with pytest.raises(EquationError, match="einsum with sublists requires"):
-        sublists_to_text(sublists, output)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tf_einsum_grad as teg
+from tf_einsum_grad import EquationError, PathError, SizeError, einsum_path, explain
 from tf_einsum_grad.explaining.arguments import read_shape
 from tf_einsum_grad.explaining.native import NativeGradient
 
@@ -262,7 +263,9 @@ def test_bad_calls(call, kind, message):
 
 def test_an_equation_that_is_none():
     with pytest.raises(teg.EquationError, match=r"equation of type str.*got list"):
-        teg.einsum_path([0, 1], (2, 3))
+        teg.einsum_path([0, 1])
+    with pytest.raises(teg.EquationError, match=r"equation of type str.*got bytes"):
+        teg.explain(b"ij->i", (2, 3))
 
 
 def test_dtype_is_checked():
@@ -291,3 +294,70 @@ def test_einsum_path_is_numpys():
 def test_einsum_path_needs_all_shapes():
     with pytest.raises(teg.EquationError, match="requires 2 operands, got 1"):
         teg.einsum_path("ij,jk", (2, 3))
+
+
+Q, K, SCORES = ["batch", "query", "head"], ["batch", "key", "head"], ["batch", "query", "key"]
+
+
+def test_names_stand_where_letters_would():
+    """Word by word what letters give, also in steps, hints, meshes and native's calls."""
+    shapes = (8, 3, 4), (8, 5, 4), (8, 5, 6)
+    outputs = ["batch", "query", "value"]
+    named = explain(shapes[0], Q, shapes[1], K, shapes[2], ["batch", "key", "value"], outputs)
+    plain = explain("bqh,bkh,bkv->bqv", *shapes)
+    names = {"b": "batch", "q": "query", "h": "head", "k": "key", "v": "value"}
+    assert [g.equation for g in named.gradients] == [
+        ",".join(
+            " ".join(names[x] for x in term) for term in gradient.equation.split("->")[0].split(",")
+        )
+        + "->"
+        + " ".join(names[x] for x in gradient.equation.split("->")[1])
+        for gradient in plain.gradients
+    ]
+    assert [role.label for role in named.roles] == [names[role.label] for role in plain.roles]
+    assert named.path == plain.path
+    assert named.flops_backward == plain.flops_backward
+    text = str(named) + named._repr_html_() + json.dumps(named.to_dict())
+    assert not any(ord(x) >= 0x10000 for x in text)
+
+
+def test_names_in_hints_and_meshes():
+    found = explain((8, 3, 4), Q, (8, 5, 4), K, SCORES, mesh={"batch": 2})
+    assert found.communication[0].equation.output == "batch query key"
+    assert not found.communication[0].reduced
+    found = explain((8, 3, 4), Q, (8, 5, 4), K, SCORES, mesh={"head": 2})
+    assert found.communication[0].reduced == ("head",)
+    assert "batch query head,batch key head->batch query key sums over head" in str(found)
+    found = explain((8, None, 4), Q, (8, 5, 4), K, SCORES, size_hints={"query": 7})
+    assert "figures take 7 for query, 1024 for any other" in str(found)
+    assert "that is" not in str(found)
+    found = explain((2, 3, 4), [..., "query", "head"], [..., "head"])
+    assert "that is, a query head->a head" in str(found)
+
+
+def test_einsum_path_takes_sublists():
+    operands = np.ones((2, 900)), [0, 1], np.ones((900, 3)), [1, 2], np.ones((3, 700)), [2, 3]
+    path, report = einsum_path(*operands, [0, 3])
+    assert path == np.einsum_path(*operands, [0, 3])[0]
+    assert "0 1,1 2,2 3->0 3" in report
+    named = [["row", 0, "inner"][x : x + 2] for x in (0, 1)]
+    path, report = einsum_path((2, 900), named[0], (900, 3), named[1], ["row", "inner"])
+    assert path == ["einsum_path", (0, 1)]
+    assert "row 0,0 inner->row inner" in report
+    assert "contracting 0, free row, free inner" in report
+
+
+@pytest.mark.parametrize("function", [explain, einsum_path])
+def test_errors_of_sublists_say_names(function):
+    with pytest.raises(
+        SizeError, match=r"one size for label 'head', got 4 in .* and 6 in operand 1"
+    ):
+        function((8, 3, 4), Q, (8, 5, 6), K, SCORES)
+    with pytest.raises(SizeError, match="requires size_hints of its own labels, got 'nil'"):
+        function((8, 3, 4), Q, (8, 5, 4), K, SCORES, size_hints={"nil": 3})
+    with pytest.raises(
+        PathError, match="einsum 'batch query head,batch key head->batch query key'"
+    ):
+        function((8, 3, 4), Q, (8, 5, 4), K, SCORES, optimize=[(0, 2)])
+    with pytest.raises(EquationError, match="requires a list of labels for operand 1, got int"):
+        function((8, 3, 4), Q, (8, 5, 4), 3)

@@ -119,6 +119,25 @@ def test_sublists_and_variables():
     np.testing.assert_allclose(keras.Model(x, y)(np.ones([5, 3, 4])), np.full([5, 3, 2], 4.0))
 
 
+def test_names_as_labels(tmp_path):
+    x, y = keras.Input([3, 4]), keras.Input([5, 4])
+    named = ["query", "head"], ["key", "head"]
+    scores = teg.einsum(x, ["batch", *named[0]], y, ["batch", *named[1]], ["batch", "query", "key"])
+    assert scores.shape == (None, 3, 5)
+    model = keras.Model([x, y], scores)
+    values = np.arange(24.0).reshape(2, 3, 4), np.arange(40.0).reshape(2, 5, 4)
+    wanted = np.einsum("bqh,bkh->bqk", *values)
+    np.testing.assert_allclose(model(values), wanted)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(values), wanted)
+    with pytest.raises(teg.SizeError, match="one size for label 'head', got 4 in operand 0"):
+        teg.einsum(x, [..., *named[0]], keras.Input([5, 6]), [..., *named[1]])
+    new = teg.einsum(x, [..., "head"], [..., "new"], sizes={"new": 7})
+    assert new.shape == (None, 3, 7)
+    with teg.installed():
+        assert keras.ops.einsum(values[0], [..., "a"], [...]).shape == (2, 3)
+
+
 def test_arrays_and_lists_take_the_dtype_of_the_symbolic_operand():
     x = keras.Input([3])
     assert teg.einsum("bi,ij->bj", x, np.ones([3, 4])).dtype == "float32"

@@ -14,7 +14,6 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import SupportsIndex
 
 from tf_einsum_grad.algebra.errors import EquationError, SizeError
 
@@ -27,7 +26,6 @@ __all__ = [
     "gradient_equations",
     "parse_call",
     "parse_equation",
-    "sublists_to_text",
 ]
 
 ELLIPSIS = "..."
@@ -233,48 +231,6 @@ def expand_ellipses(
     return Equation(
         tuple(expand(s, rank) for s, rank in zip(equation.inputs, ranks, strict=True)),
         expand(equation.output, None),
-    )
-
-
-def sublists_to_text(sublists: Sequence[Sequence[object]], output: Sequence[object] | None) -> str:
-    """The text of an equation in NumPy's sublist form: `[0, 1], [1, 2]` is `ab,bc`.
-
-    Labels are integers from 0 on; `...` (the object `Ellipsis`) is allowed among them.
-
-    Raises:
-        EquationError: a sublist is not a sequence, or an entry cannot be a label.
-    """
-    named = [(f"operand {k}", sublist) for k, sublist in enumerate(sublists)]
-    if output is not None:
-        named.append(("the output", output))
-    for where, sublist in named:
-        if isinstance(sublist, str) or not isinstance(sublist, Sequence):
-            raise EquationError(
-                f"einsum with sublists requires a list of labels for {where}, got "
-                f"{type(sublist).__name__}"
-            )
-    rows = [[_sublist_label(entry, where) for entry in sublist] for where, sublist in named]
-    # Letters in the integers' own order, so that an implicit output is sorted as NumPy sorts it.
-    integers = sorted({entry for row in rows for entry in row if entry is not None})
-    letters = sorted(itertools.islice(fresh_labels(""), len(integers)))
-    names: dict[int | None, str] = dict(zip(integers, letters, strict=True))
-    names[None] = ELLIPSIS
-    texts = ["".join(names[entry] for entry in row) for row in rows]
-    left = ",".join(texts[: len(sublists)])
-    return left if output is None else f"{left}->{texts[-1]}"
-
-
-def _sublist_label(entry: object, where: str) -> int | None:
-    """An entry of a sublist as an integer, or None for an ellipsis."""
-    if entry is Ellipsis:
-        return None
-    if isinstance(entry, SupportsIndex) and not isinstance(entry, bool):
-        label = entry.__index__()
-        if label >= 0:
-            return label
-    raise EquationError(
-        f"einsum with sublists requires labels that are integers from 0 on, or '...'; got "
-        f"{entry!r} for {where}"
     )
 
 

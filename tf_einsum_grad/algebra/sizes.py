@@ -15,6 +15,7 @@ from typing import Any
 
 from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, expand_ellipses, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.names import naming, show_names
 
 __all__ = ["Binding", "Shape", "Size", "bind_call", "bind_sizes", "show_shape"]
 
@@ -101,8 +102,12 @@ def bind_call(
         EquationError: the equation cannot be read, or has another number of operands.
         SizeError: a rank does not fit its subscripts, or a label has two sizes or none.
     """
-    parsed = parsed or parse_call(text, len(shapes))
-    given = dict(sizes or {})
+    with naming(text):
+        parsed = parsed or parse_call(text, len(shapes))
+        return _bind(text, shapes, dict(sizes or {}), parsed)
+
+
+def _bind(text: str, shapes: Sequence[Shape], given: dict[str, Any], parsed: Equation) -> Binding:
     hidden = given.pop(ELLIPSIS, None)
     if hidden is None:
         equation = expand_ellipses(parsed, tuple(map(len, shapes)))
@@ -194,9 +199,10 @@ def _bind_label(
 
 
 def _describe(equation: Equation, original: str) -> str:
-    if original and original != str(equation):
-        return f"{original!r} (that is, {str(equation)!r})"
-    return repr(str(equation))
+    explicit = show_names(original, str(equation))
+    if original and str(original) != explicit:
+        return f"{original!r} (that is, {explicit!r})"
+    return repr(explicit)
 
 
 def _read_given(name: str, equation: Equation, given: Mapping[str, Size]) -> dict[str, Size]:

@@ -9,31 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.dtypes import DTYPES
-from tf_einsum_grad.algebra.equation import sublists_to_text
-from tf_einsum_grad.algebra.errors import EquationError, OperandError
+from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.execution import private
 
-__all__ = ["check_dtypes", "convert_operands", "eager_signature", "read_call"]
-
-
-def read_call(equation: Any, operands: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
-    """Tells NumPy's two calling forms apart: `(text, a, b)` and `(a, [0, 1], b, [1, 2], [0, 2])`.
-
-    Raises:
-        EquationError: neither.
-    """
-    if isinstance(equation, str):
-        return equation, tuple(operands)
-    arguments = (equation, *operands)
-    if isinstance(equation, bytes) or len(arguments) < 2:
-        raise EquationError(
-            "einsum requires an equation of type str, or operands each followed by a sublist; got "
-            f"{type(equation).__name__} as its first argument"
-        )
-    output = arguments[-1] if len(arguments) % 2 else None
-    pairs = arguments[: len(arguments) // 2 * 2]
-    return sublists_to_text(pairs[1::2], output), pairs[::2]
+__all__ = ["check_dtypes", "convert_operands", "eager_signature"]
 
 
 def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:

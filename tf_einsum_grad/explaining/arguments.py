@@ -7,6 +7,7 @@ from typing import Any, Protocol, SupportsIndex
 
 from tf_einsum_grad.algebra.dtypes import DTYPES, SupportsDType, dtype_name
 from tf_einsum_grad.algebra.errors import OperandError, SizeError
+from tf_einsum_grad.algebra.names import naming
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize
@@ -67,7 +68,7 @@ def read_dtype(equation: str, dtype: DTypeLike | None, operands: Sequence[ShapeL
 
 
 def bind_and_plan(
-    equation: str,
+    text: str,
     shapes: Sequence[Shape],
     dtype: str,
     optimize: Optimize = "auto",
@@ -80,9 +81,10 @@ def bind_and_plan(
     Raises:
         EinsumError: as `einsum` does.
     """
-    binding = bind_call(equation, shapes, sizes)
     hints = tuple(sorted((size_hints or {}).items()))
-    plan = make_plan(
-        binding.equation, binding.sizes, dtype, optimize, hints, target, elastic=binding.elastic
-    )
+    binding = bind_call(text, shapes, sizes)
+    with naming(text):
+        plan = make_plan(
+            binding.equation, binding.sizes, dtype, optimize, hints, target, elastic=binding.elastic
+        )
     return binding, plan

@@ -50,7 +50,7 @@ def _call(found: Findings) -> Iterator[str]:
     operands = [f"{operand_name(k)}{show_shape(shape)}" for k, shape in enumerate(found.shapes)]
     result = f"Y{show_shape(found.output_shape)}"
     yield f"Y = einsum('{found.equation}', {', '.join(operands)})  ->  {result}"
-    differs = found.expanded != "".join(found.equation.split())
+    differs = "".join(found.expanded.split()) != "".join(found.equation.split())
     where = f"    {found.dtype}, {WHERE[found.target]}"
     yield where + f"; that is, {found.expanded}" * differs
     if any(role.size is None for role in found.roles):
@@ -61,9 +61,10 @@ def _call(found: Findings) -> Iterator[str]:
 
 def _labels(found: Findings) -> Iterator[str]:
     yield "Labels"
+    width = max((len(role.label) for role in found.roles), default=1)
     for role in found.roles:
         size = "?" if role.size is None else str(role.size)
-        yield f"    {role.label}  {size:>6}  \t{role.role}  ({', '.join(role.places)})"
+        yield f"    {role.label:<{width}}  {size:>6}  \t{role.role}  ({', '.join(role.places)})"
 
 
 def _forward(found: Findings) -> Iterator[str]:

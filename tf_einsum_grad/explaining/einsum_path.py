@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from tf_einsum_grad.algebra.dtypes import itemsize
+from tf_einsum_grad.algebra.names import read_call, read_names, show_names
 from tf_einsum_grad.algebra.roles import DotRoles, num_elements
 from tf_einsum_grad.explaining.arguments import (
-    ShapeLike,
     bind_and_plan,
     read_dtype,
     read_shape,
@@ -21,16 +21,17 @@ __all__ = ["einsum_path"]
 
 
 def einsum_path(
-    equation: str,
-    *operands_or_shapes: ShapeLike,
+    equation: Any,
+    *operands_or_shapes: Any,
     optimize: Optimize = "auto",
-    sizes: Mapping[str, int] | None = None,
-    size_hints: Mapping[str, int] | None = None,
+    sizes: Mapping[Any, int] | None = None,
+    size_hints: Mapping[Any, int] | None = None,
 ) -> tuple[list[Literal["einsum_path"] | tuple[int, ...]], str]:
     """Finds the contraction path of an einsum, and writes a report of it.
 
     Args:
-        equation: any equation that `einsum` takes.
+        equation: any equation that `einsum` takes; or, as there, operands or shapes each followed
+            by a sublist.
         *operands_or_shapes: one for each operand: anything with a `shape`, or a sequence of sizes.
         optimize: as for `einsum`.
         sizes: as for `einsum`.
@@ -48,16 +49,22 @@ def einsum_path(
         >>> path
         ['einsum_path', (0, 1), (0, 1)]
     """
-    shapes = tuple(map(read_shape, operands_or_shapes))
-    dtype = read_dtype(equation, None, operands_or_shapes)
-    _, plan = bind_and_plan(equation, shapes, dtype, optimize, sizes, size_hints)
-    return ["einsum_path", *plan.path], _report(equation, plan, dtype)
+    text, operands = read_call(equation, operands_or_shapes)
+    sizes, size_hints = (
+        read_names(text, *option) for option in (("sizes", sizes), ("size_hints", size_hints))
+    )
+    shapes = tuple(map(read_shape, operands))
+    dtype = read_dtype(text, None, operands)
+    _, plan = bind_and_plan(text, shapes, dtype, optimize, sizes, size_hints)
+    return ["einsum_path", *plan.path], _report(text, plan, dtype)
 
 
 def _report(equation: str, plan: Plan, dtype: str) -> str:
     largest = show_bytes(itemsize(dtype) * plan.largest_intermediate)
     n = len(plan.equation.inputs)
     naive = num_elements(plan.equation.labels, dict(plan.likely_sizes)) * n
+    shown = [show_names(equation, str(step.equation)) for step in plan.steps]
+    width = max(32, *map(len, shown))
     lines = [
         f"  Equation:              {equation}",
         f"  As one sum:            {show_flops(naive)}",
@@ -65,11 +72,12 @@ def _report(equation: str, plan: Plan, dtype: str) -> str:
         f"  Speedup:               {naive / max(plan.flops, 1):.3g}",
         f"  Largest intermediate:  {largest} ({dtype})",
         "",
-        "  step  operands      contraction                       roles of the labels",
+        f"  step  operands      {'contraction':<{width}}  roles of the labels",
     ]
     for position, step in enumerate(plan.steps):
         operands = ", ".join(f"{k}" if k < n else f"step {k - n}" for k in step.operands)
-        lines.append(f"  {position:>4}  {operands:<12}  {step.equation!s:<32}  {_roles(step)}")
+        roles = show_names(equation, _roles(step))
+        lines.append(f"  {position:>4}  {operands:<12}  {shown[position]:<{width}}  {roles}")
     return "\n".join(lines)
 
 

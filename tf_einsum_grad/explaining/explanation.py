@@ -9,6 +9,7 @@ from typing import Any, get_args
 from tf_einsum_grad.algebra.dtypes import DTYPES, itemsize
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.errors import EinsumError, SizeError
+from tf_einsum_grad.algebra.names import naming, read_call, read_names
 from tf_einsum_grad.algebra.roles import Role, label_roles, num_elements
 from tf_einsum_grad.algebra.sizes import Binding, Shape, Size
 from tf_einsum_grad.explaining.arguments import (
@@ -22,7 +23,12 @@ from tf_einsum_grad.explaining.as_html import to_html
 from tf_einsum_grad.explaining.as_text import to_text
 from tf_einsum_grad.explaining.derivation import derivation
 from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Work
-from tf_einsum_grad.explaining.names import intermediate_name, operand_name, tensor_names
+from tf_einsum_grad.explaining.names import (
+    intermediate_name,
+    name_labels,
+    operand_name,
+    tensor_names,
+)
 from tf_einsum_grad.explaining.native import native_gradient
 from tf_einsum_grad.explaining.program import show_list, show_program
 from tf_einsum_grad.explaining.sharding import communication
@@ -64,19 +70,19 @@ class Explanation(Findings):
 
 
 def explain(
-    equation: str,
-    *shapes: ShapeLike,
+    equation: Any,
+    *shapes: Any,
     dtype: DTypeLike | None = None,
     optimize: Optimize = "auto",
-    sizes: Mapping[str, int] | None = None,
-    size_hints: Mapping[str, int] | None = None,
-    mesh: Mapping[str, int] | None = None,
+    sizes: Mapping[Any, int] | None = None,
+    size_hints: Mapping[Any, int] | None = None,
+    mesh: Mapping[Any, int] | None = None,
     target: Target = "graph",
 ) -> Explanation:
     """Explains an einsum and its gradients, without importing TensorFlow.
 
     Args:
-        equation: any equation that `einsum` takes.
+        equation: any equation that `einsum` takes; or, as there, shapes each followed by a sublist.
         *shapes: one for each operand: a sequence of sizes, None where unknown, or anything with a
             `shape`. None at all explains the equation by itself.
         dtype: of the operands; by default that of the first that has one, else float32.
@@ -97,12 +103,30 @@ def explain(
         >>> explanation.gradients[0].work[0].call, explanation.gradients[0].native.call
         ("einsum('ijkn,imn->ijkm', B, dL/dY)", "einsum('imn,ijkn->ijkm', dL/dY, B)")
     """
-    parsed = parse_equation(equation)
-    known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
-    name = read_dtype(equation, dtype, shapes)
+    text, operands = read_call(equation, shapes)
     if target not in get_args(Target):
         wanted = ", ".join(get_args(Target))
         raise EinsumError(f"explain requires a target among {wanted}, got {target!r}")
+    given = {"sizes": sizes, "size_hints": size_hints, "mesh": mesh}
+    sizes, size_hints, mesh = (read_names(text, *option) for option in given.items())
+    with naming(text):
+        found = _find(text, operands, dtype, optimize, sizes, size_hints, mesh, target)
+    return name_labels(text, found)
+
+
+def _find(
+    equation: str,
+    shapes: Sequence[ShapeLike],
+    dtype: DTypeLike | None,
+    optimize: Optimize,
+    sizes: Mapping[str, int] | None,
+    size_hints: Mapping[str, int] | None,
+    mesh: Mapping[str, int] | None,
+    target: Target,
+) -> Explanation:
+    parsed = parse_equation(equation)
+    known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
+    name = read_dtype(equation, dtype, shapes)
     binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints, target)
     bound = dict(binding.sizes)
     hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_einsum_grad.algebra.names import read_call
 from tf_einsum_grad.algebra.sizes import Shape, bind_call
 from tf_einsum_grad.execution.call import run_call
-from tf_einsum_grad.execution.operands import read_call
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["backend_einsum", "compute_output_spec", "output_shape", "promoted_dtype"]
