@@ -326,6 +326,27 @@ def test_mismatch_under_xla(equation, shapes, label, sizes):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("sublists", "specs", "shapes", "options", "message"),
+    [
+        ((Q, K), [[None] * 2] * 2, [(2, 3), (4, 5)], {}, "requires_one_size_for_label_batch_of_o"),
+        ((Q, K), [None] * 2, [(2, 3), (4, 5)], {}, "requires_one_size_for_label_batch_of_operand"),
+        ((["row", "row"],), [[None] * 2], [(2, 3)], {}, "the.repeated.label.row.of.operand.0"),
+        ((["row"],), [[None]], [(3,)], {"sizes": {"row": 5}}, "requires_size_5_for_label_row_of"),
+        ((["a b", ...],) * 2, [None] * 2, [(2, 3), (4, 3)], {}, "one_size_for_label_a_b_"),
+    ],
+)
+def test_run_time_errors_say_names(sublists, specs, shapes, options, message, compiled):
+    @tf.function(input_signature=[tf.TensorSpec(s) for s in specs], jit_compile=compiled)
+    def function(*operands):
+        pairs = zip(operands, sublists, strict=True)
+        return einsum(*(part for pair in pairs for part in pair), **options)
+
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=message):
+        function(*(ones(*shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
 def test_a_given_size_is_compared_with_an_unknown_one(compiled):
     @tf.function(input_signature=[tf.TensorSpec([None])], jit_compile=compiled)
     def function(x):

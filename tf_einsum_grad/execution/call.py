@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.names import show_names
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.operands import check_dtypes, convert_operands, eager_signature
@@ -212,7 +213,7 @@ def _run_in_graph(
             operands = [values[k] for k in step.operands]
             names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
             sizes = {new: given[old] for new, old in names if old in given}
-            with _check_scope(step, len(tensors)):
+            with _check_scope(text, step, len(tensors)):
                 values.append(contract_in_graph(step.contraction, operands, sizes))
     result = values[-1]
     if None in (private.shape_tuple(result) or (None,)):
@@ -221,13 +222,13 @@ def _run_in_graph(
     return result
 
 
-def _check_scope(step: Step, n_operands: int) -> AbstractContextManager[Any]:
+def _check_scope(text: str, step: Step, n_operands: int) -> AbstractContextManager[Any]:
     """A scope for kernels that compare sizes, which says what they require."""
     names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
-    labels = [old for new, old in names if new in step.contraction.elastic]
+    labels = [show_names(text, old) for new, old in names if new in step.contraction.elastic]
     if not labels:
         return nullcontext()
     words = ["requires one size for", " and ".join(f"label {label}" for label in labels)]
     if max(step.operands) < n_operands:
         words += ["of operands", " and ".join(map(str, step.operands))]
-    return tf.name_scope(op_name(*words, "in", step.equation))
+    return tf.name_scope(op_name(*words, "in", show_names(text, str(step.equation))))

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, fresh_labels
-from tf_einsum_grad.algebra.sizes import Binding, Check
+from tf_einsum_grad.algebra.names import show_names
+from tf_einsum_grad.algebra.sizes import Binding
 from tf_einsum_grad.execution import private
 
 __all__ = ["Guard", "compare_sizes", "give_ranks", "op_name", "split_ellipsis"]
@@ -35,6 +36,7 @@ def compare_sizes(
     compared, guards = list(operands), []
     sizes = dict(binding.sizes)
     for check in binding.checks:
+        label = show_names(text, check.label)
         places: dict[int, list[int]] = {}
         for occurrence in check.occurrences:
             places.setdefault(occurrence.operand, []).append(occurrence.axis)
@@ -42,13 +44,14 @@ def compare_sizes(
             shape = operands[k].shape
             for axis in axes[1:]:
                 if shape[axis] is None or shape[axes[0]] is None:
-                    words = "the repeated label", check.label, k
+                    words = "the repeated label", label, k
                     guards += _require(text, words, operands[k], axis, axes[0])
             if sizes[check.label] == 0 and shape[axes[0]] is None:
                 # No kernel runs where a label has size 0.
-                guards += _require(text, ("label", check.label, k), operands[k], axes[0], None)
+                guards += _require(text, ("label", label, k), operands[k], axes[0], None)
             if check.size is not None:
-                compared[k] = _stretch(compared[k], check, k, axes)
+                name = op_name("requires size", check.size, "for label", label, "of operand", k)
+                compared[k] = _stretch(compared[k], check.size, axes, name)
     return compared, guards
 
 
@@ -69,14 +72,13 @@ def _require(
     return [tf.debugging.Assert(tf.equal(got, size), [message, wanted, got]), shaped]
 
 
-def _stretch(x: tf.Tensor, check: Check, k: int, axes: Sequence[int]) -> tf.Tensor:
+def _stretch(x: tf.Tensor, size: int, axes: Sequence[int], name: str) -> tf.Tensor:
     """Repeats dimensions that turn out to be 1 to the size that the caller gave."""
     static = x.shape.as_list()
-    if all(static[axis] == check.size for axis in axes):
+    if all(static[axis] == size for axis in axes):
         return x
-    shape = [check.size if axis in axes else size for axis, size in enumerate(static)]
-    target = [tf.shape(x)[axis] if size is None else size for axis, size in enumerate(shape)]
-    name = op_name("requires size", check.size, "for label", check.label, "of operand", k)
+    shape = [size if axis in axes else own for axis, own in enumerate(static)]
+    target = [tf.shape(x)[axis] if own is None else own for axis, own in enumerate(shape)]
     stretched: tf.Tensor = tf.broadcast_to(x, target, name=name)
     stretched.set_shape(shape)
     return stretched
@@ -127,7 +129,8 @@ def _merge_ellipses(
 ) -> tuple[Equation, list[tf.Tensor], tf.Tensor]:
     """The work of `give_ranks` where some operand with an ellipsis has no known rank."""
     label = next(fresh_labels("".join((*equation.inputs, equation.output))))
-    parts = [_split(x, subscripts) for x, subscripts in zip(operands, equation.inputs, strict=True)]
+    terms = zip(operands, equation.inputs, strict=True)
+    parts = [_split(x, subscripts, k) for k, (x, subscripts) in enumerate(terms)]
     vectors = [part[1] for part in parts if part is not None]
     dims = vectors[0]
     for vector in vectors[1:]:
@@ -175,12 +178,12 @@ def split_ellipsis(result: tf.Tensor, output: str, dims: tf.Tensor) -> tf.Tensor
     return tf.reshape(result, tf.concat([shape[:axis], dims, shape[axis + 1 :]], 0))
 
 
-def _split(x: tf.Tensor, subscripts: str) -> Split | None:
+def _split(x: tf.Tensor, subscripts: str, k: int) -> Split | None:
     """The shape of an operand before, of and after its ellipsis; None for one without."""
     if ELLIPSIS not in subscripts:
         return None
     before, after = (len(part) for part in subscripts.split(ELLIPSIS))
-    message = f"einsum requires rank {before + after} or more for operand {subscripts!r}"
+    message = f"einsum requires rank {before + after} or more for operand {k}"
     with tf.control_dependencies([tf.debugging.assert_rank_at_least(x, before + after, message)]):
         shape = tf.identity(tf.shape(x))
     end = tf.size(shape) - after
