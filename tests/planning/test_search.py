@@ -16,7 +16,7 @@ from tests.networks import random_network
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.planning.plan import make_plan
-from tf_einsum_grad.planning.search import best_path, fewest_flops
+from tf_einsum_grad.planning.search import _exact_part, best_path, fewest_flops
 
 
 def count(equation, sizes, path):
@@ -115,6 +115,15 @@ def test_of_many_operands_a_path_beats_the_greedy_one(n):
         ratios.append(count(equation, sizes, found)[0] / count(equation, sizes, greedy)[0])
     assert max(ratios) <= 1
     assert math.prod(ratios) ** (1 / len(ratios)) < 0.8
+
+
+def test_parts_that_do_the_same_are_decided_once():
+    labels = [chr(0x4E00 + k) for k in range(201)]
+    inputs = tuple(a + b for a, b in itertools.pairwise(labels))
+    before = _exact_part.cache_info()
+    best_path(Equation(inputs, labels[0] + labels[-1]), dict.fromkeys(labels, 17), None)
+    after = _exact_part.cache_info()
+    assert after.misses - before.misses < 10 < 50 < after.hits - before.hits
 
 
 def test_a_chain_of_unequal_matrices_is_near_its_best():

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import opt_einsum
 
@@ -96,7 +97,7 @@ class _Network:
     terms: tuple[int, ...]
     output: int
     sizes: tuple[int, ...]
-    known: dict[int, int]
+    known: dict[int, int] = field(compare=False)
 
     @classmethod
     def of(cls, equation: Equation, sizes: Mapping[str, int]) -> _Network:
@@ -110,6 +111,16 @@ class _Network:
     def part(self, terms: Sequence[int], output: int) -> _Network:
         """Some tensors of a network, contracted to these labels."""
         return _Network(tuple(terms), output, self.sizes, self.known)
+
+    def renumbered(self) -> _Network:
+        """The same with labels in order of appearance: equal for parts that do the same."""
+        axes: dict[int, int] = {}
+        rows = []
+        for labels in (*self.terms, self.output):
+            bits = [1 << axes.setdefault(axis, len(axes)) for axis in _axes(labels)]
+            rows.append(sum(bits))
+        sizes = tuple([self.sizes[axis] for axis in axes])
+        return _Network(tuple(rows[:-1]), rows[-1], sizes, {})
 
     def elements(self, labels: int) -> int:
         """How many elements a tensor with these labels has."""
@@ -168,7 +179,8 @@ def _log_removed(result: int, lhs: int, rhs: int, *_: object) -> float:
 
 def _exact(network: _Network) -> Tree:
     """The tree of fewest FLOPs: that of a set of operands is that of its best split into two."""
-    n, terms, elements = len(network.terms), network.terms, network.elements
+    n, terms = len(network.terms), network.terms
+    elements = replace(network, known={}).elements  # which a cache would keep
     every = (1 << n) - 1
     union = [0] * (every + 1)
     for chosen in range(1, every + 1):
@@ -210,6 +222,9 @@ def _exact(network: _Network) -> Tree:
     return _tree(pairs)
 
 
+_exact_part = lru_cache(maxsize=1024)(_exact)
+
+
 def _improve(network: _Network, tree: Tree) -> Tree:
     """Puts parts of a tree into their best order, the costliest first, until none gets better."""
     tree, labels = dict(tree), network.results(tree)
@@ -227,7 +242,7 @@ def _improve(network: _Network, tree: Tree) -> Tree:
             part = network.part([labels[k] for k in tensors], labels[step])
             numbers = [*tensors, *steps]
             own = {number: k for k, number in enumerate(numbers)}
-            best = _exact(part)
+            best = _exact_part(part.renumbered())
             if part.flops(best) < part.flops({own[k]: _pair(own, tree[k]) for k in steps}):
                 tree |= {numbers[k]: _pair(numbers, pair) for k, pair in best.items()}
                 labels |= {numbers[k]: x for k, x in part.results(best).items()}
