@@ -119,6 +119,7 @@ def test_a_message_says_everything():
         (lambda dy, v: dy * tf.cos(v) / 4, "1/4: a mean where a sum belongs"),
         (lambda dy, v: tf.transpose(dy * tf.cos(v)), "a missing transpose"),
         (lambda dy, v: tf.cos(v), "ignores the upstream gradient"),
+        (lambda dy, v: 1.1 * tf.cos(v) * dy * dy / dy, "does it divide by the upstream gradient"),
         (lambda dy, v: tf.cast(dy, tf.float64), "its dtype is float64, the leaf's is float32"),
         (lambda dy, v: tf.reduce_sum(dy), r"its shape is \(\), the leaf's is \(4, 4\)"),
         (lambda dy, v: tf.reshape(dy, [7]), "the backward pass raised InvalidArgumentError"),
@@ -195,6 +196,12 @@ def test_two_faults_beside_each_other_are_both_described():
     own = {leaf.name for leaf in report.failed_leaves if not leaf.upstream}
     assert own == {"left/bias", "right/bias"} and len(report.hints) == 2
     assert {leaf.name for leaf in report.failed_leaves if leaf.worst_indices} == own
+
+
+def test_leaves_that_the_same_op_uses_share_a_hint():
+    fn = with_gradient(lambda a, b: a * b, lambda dy, a, b: (2 * dy * b, 2 * dy * a))
+    report = check_gradients(fn, (x(2), x(2, seed=1)))
+    assert len(report.hints) == 1 and "which first uses 'inputs[0]', 'inputs[1]'" in report.hints[0]
 
 
 def test_without_a_trace_every_wrong_leaf_is_described():

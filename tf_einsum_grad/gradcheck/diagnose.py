@@ -30,6 +30,7 @@ _HINTS = 3
 _ALL = 0.9  # of an error, for one element to be the only one that is wrong
 _WHOLE = 0.02  # how near the inverse of a factor is to a whole number that it is taken for
 _IGNORES = "it ignores the upstream gradient: a zero cotangent gives a gradient that is not zero"
+_DIVIDES = "a zero cotangent gives NaN or infinity: does it divide by the upstream gradient?"
 _WRONG = (Status.FAIL, Status.MISSING)
 
 
@@ -170,7 +171,7 @@ def _explained(
     gradient = at.backward.gradients[leaf]
     seen = at.u(leaf), report.numeric, report.tolerance
     cause = (
-        _ignores_cotangent(at, leaf)
+        _at_zero_cotangent(at, leaf)
         or (as_another(gradient, *seen) if gradient is not None else "")
         or (describe_ratio(ratio, _sizes(problem, at, leaf)) if ratio is not None else "")
         or _by_elements(elements)
@@ -192,12 +193,15 @@ def _why_missing(problem: Problem) -> str:
     return f"{text}: something between them (a cast to an integer, an op without a gradient)"
 
 
-def _ignores_cotangent(at: Comparison, leaf: int) -> str:
+def _at_zero_cotangent(at: Comparison, leaf: int) -> str:
+    """Says so if the gradient is not zero where nothing comes from above."""
     if at.backward.gradients[leaf] is None or at.exact:
         return ""
     zero = [np.zeros_like(v) for v in at.point.cotangents[at.number]]
     with suppress(BackwardError, VariantError):
         gradient = at.variant.backward(at.point.values, zero).gradients[leaf]
+        if gradient is not None and not np.isfinite(gradient).all():
+            return _DIVIDES
         if gradient is not None and np.any(gradient != 0):
             return _IGNORES
     return ""
@@ -239,11 +243,15 @@ def hints(problem: Problem, flow: Flow, reports: Sequence[LeafReport]) -> list[s
     """
     uses = flow.first_uses
     wrong = [leaf for leaf in uses if reports[leaf].status in _WRONG and not reports[leaf].upstream]
-    compared = [leaf for leaf in wrong if not math.isnan(reports[leaf].abs_error)]
+    places: dict[str, list[int]] = {}  # leaves by the op that first uses them
+    for leaf in wrong:
+        if not math.isnan(reports[leaf].abs_error):
+            places.setdefault(uses[leaf].name, []).append(leaf)
     found = []
-    for leaf in reversed(compared[-_HINTS:]):
-        after = [i for i in uses if reports[i].status.passed and flow.leads_to(leaf, [i])]
-        text = f"look at or after {describe(uses[leaf])}, which first uses {reports[leaf].name!r}"
+    for leaves in reversed([*places.values()][-_HINTS:]):
+        names = listed(reports[leaf].name for leaf in leaves)
+        text = f"look at or after {describe(uses[leaves[0]])}, which first uses {names}"
+        after = [i for i in uses if reports[i].status.passed and flow.leads_to(leaves[0], [i])]
         if after:
             text += f"; from what uses {reports[after[0]].name!r} on, gradients are right"
         found.append(text)

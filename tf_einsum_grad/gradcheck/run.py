@@ -144,7 +144,8 @@ class Run:
             return obstructed("variant", f"cannot run in variant {variant.name}: {error}")
         except NoGradientError as error:
             place = Flow(self.problem).place_of(error.op)
-            return obstructed("no gradient", f"TensorFlow has no gradient {error}; it is {place}")
+            text = f"TensorFlow has no gradient {error}" + (f"; it is {place}" if place else "")
+            return obstructed("no gradient", text)
         except BackwardError as error:
             return obstructed("backward", f"the backward pass raised {error}")
         if point is self.base_point:
