@@ -101,7 +101,7 @@ def vjp(
             gradients = tape.gradient(outputs, sources, output_gradients=list(cotangents))
         except Exception as error:  # whatever a custom gradient raises is a finding, not a crash
             op = private.without_gradient(error)
-            if op or isinstance(error, NotImplementedError):
+            if op is not None:
                 raise NoGradientError(op, brief(error)) from error
             raise BackwardError(brief(error)) from error
         return outputs, gradients

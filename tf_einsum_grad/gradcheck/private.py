@@ -88,11 +88,16 @@ def function_graph(graph: Any, name: str) -> Any:
     return getattr(get(name), "graph", None) if get else None
 
 
-def without_gradient(error: BaseException) -> str:
-    """Returns the kind of op that has no gradient, if that is what an error says; else ""."""
+def without_gradient(error: BaseException) -> str | None:
+    """Returns the kind of op that has no gradient, if that is what an error says; else None.
+
+    "" where it does not name the op.
+    """
+    if isinstance(error, NotImplementedError) or "Gradient explicitly disabled" in str(error):
+        return ""
     message = r"gradient registry has no entry for: (\w+)|No gradient defined.*\(op type: (\w+)\)"
     found = re.search(message, str(error))
-    return next(filter(None, found.groups())) if found else ""
+    return next(filter(None, found.groups())) if found else None
 
 
 def seed_state() -> Any:
