@@ -310,19 +310,33 @@ def test_obstacles(obstacle, status):
 
 
 def test_next_to_a_kink():
-    passed = nearby(decide(evidence()), "kink")
-    assert passed.status == "PASS_NEARBY" and passed.kink == "kink"
+    kink, jump = decide(evidence(**KINK)), decide(evidence(estimate=numeric(kink="jump")))
+    passed = nearby(decide(evidence()), kink)
+    assert passed.status == "PASS_NEARBY" and passed.kink == "kink" and not passed.obscure
     assert passed.cause == "a kink at the point itself; right next to it"
-    failed = nearby(decide(evidence(**WRONG)), "jump")
+    failed = nearby(decide(evidence(**WRONG)), jump)
     assert failed.status == "FAIL" and failed.kink == "jump" and failed.cause == ""
+    assert nearby(kink, jump).obscure == "a jump"  # so the next point is tried
+
+
+def test_a_derivative_of_all_but_zero_is_looked_at_nearby():
+    seen = decide(evidence(closer=numeric(1e-9, 1e-9), **FLAT))
+    assert seen.status == "PASS" and seen.cause == verdict.ZERO and seen.obscure
+    assert nearby(decide(evidence()), seen).status == "PASS"
+    assert nearby(decide(evidence()), seen).cause == ""
+    assert nearby(decide(evidence(**WRONG)), seen).status == "FAIL"
+    again = nearby(seen, seen)
+    assert again.status == "PASS" and again.cause == verdict.ZERO and not again.obscure
+    nothing = decide(evidence(analytic=0.0, scale=0.0, estimate=numeric(1e-10)))
+    assert nothing.cause == verdict.ZERO and not nothing.obscure  # an unused variable
 
 
 def test_steps_that_disagree_call_for_another_point_and_show_both_values():
     found = decide(evidence(estimate=numeric(rival=2.0)))
-    assert found.elsewhere and "1 by small steps and 2 by larger ones" in found.cause
-    assert decide(evidence(**KINK)).elsewhere
-    assert not decide(evidence(**VAGUE)).elsewhere and not decide(evidence(**WRONG)).elsewhere
-    passed = nearby(decide(evidence()), "")
+    assert found.obscure and "1 by small steps and 2 by larger ones" in found.cause
+    assert decide(evidence(**KINK)).obscure and decide(evidence(**VAGUE)).obscure
+    assert not decide(evidence(**WRONG)).obscure and not decide(evidence()).obscure
+    passed = nearby(decide(evidence()), found)
     assert passed.status == "PASS_NEARBY" and passed.kink == ""
     assert passed.cause == "steps that disagree at the point itself; right next to it"
 

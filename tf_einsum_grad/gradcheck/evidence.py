@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tf_einsum_grad.gradcheck import joint
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
+from tf_einsum_grad.gradcheck.joint import Group
 from tf_einsum_grad.gradcheck.numeric import (
     Along,
     Array,
@@ -22,7 +25,17 @@ from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
 from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.references import Reference
-from tf_einsum_grad.gradcheck.verdict import Evidence, Exact, Need, Verdict, decide, decide_symmetry
+from tf_einsum_grad.gradcheck.status import Status
+from tf_einsum_grad.gradcheck.verdict import (
+    Evidence,
+    Exact,
+    Need,
+    Verdict,
+    decide,
+    decide_symmetry,
+    decide_together,
+    exact_rtol,
+)
 
 _OTHER_VALUES = 0.05  # relative: more than rounding does, unless to what is all rounding
 
@@ -46,6 +59,21 @@ class Comparison:
         """Returns the direction of a leaf, of its shape."""
         return self.point.directions[self.number][leaf]
 
+    def moves(self, group: Group) -> dict[int, Array]:
+        """Returns by how much each leaf of a group moves, in a step of 1."""
+        pairs = zip(group.leaves, group.weights, strict=True)
+        return {leaf: weight * self.u(leaf) for leaf, weight in pairs}
+
+    def derivative_by(self, gradients: Backward, group: Group) -> float:
+        """Returns the derivative along a group's direction, by gradients."""
+        pairs = zip(group.leaves, group.weights, strict=True)
+        return sum(weight * gradients.directional(leaf, self.u(leaf)) for leaf, weight in pairs)
+
+    def scales(self, gradients: Backward, group: Group) -> list[float]:
+        """Returns ||gradient * direction|| of each leaf in a group."""
+        pairs = zip(group.leaves, group.weights, strict=True)
+        return [weight * gradients.norm(leaf, self.u(leaf)) for leaf, weight in pairs]
+
     @property
     def amplitude(self) -> float:
         """Size of the terms that the checked scalar sums."""
@@ -66,18 +94,85 @@ class Measurer:
             BudgetExhausted: it would take more than `max_evaluations` or `seconds`.
             VariantError: the variant cannot run the function.
         """
-        evidence, exact = self._first_look(at, leaf), None
+        group = joint.alone(leaf)
+        evidence = self._first_look(at, group)
         while isinstance(answer := decide(evidence), Need):
             if answer is Need.RELATIVE:
                 self._make_relative(at, leaf)
-                evidence = self._first_look(at, leaf)
-                continue
-            if answer is Need.EXACT:
-                exact = self._exact_gradients(at)
-            evidence = self._measured(answer, evidence, at, leaf, exact)
-        if answer.exact and exact is not None:
+                evidence = self._first_look(at, group)
+            else:
+                evidence = self._measured(answer, evidence, at, group)
+        if answer.exact and (exact := self._exact_gradients(at)) is not None:
             at = replace(at, backward=exact, exact=True)
         return answer, at
+
+    def judge_together(self, at: Comparison, group: Group) -> Verdict:
+        """Returns the verdict on the sum of what several leaves contribute; see `joint`.
+
+        Raises:
+            BudgetExhausted, VariantError: as `judge` does.
+        """
+        evidence = self._first_look(at, group)
+        while isinstance(answer := decide_together(evidence), Need):
+            evidence = self._measured(answer, evidence, at, group)
+        return answer
+
+    def judge_exactly(self, at: Comparison, group: Group) -> list[Verdict] | None:
+        """Returns the verdict on each leaf where the traced gradients, in float64, are right.
+
+        These, of all leaves together, are held against the numeric derivative, and each native
+        one, which may hold many rounding errors, against them. None if they are not right, or
+        there are none.
+        """
+        exact = self._exact_gradients(at)
+        if exact is None or not np.isfinite(at.scales(exact, group)).all():
+            return None
+        evidence = self._first_look(at, group)
+        rtol = self.options.rtol_for(evidence.eps)
+        rtol = exact_rtol(rtol, evidence.eps, exact.eps) if evidence.default_rtol else rtol
+        evidence = replace(
+            evidence,
+            analytic=at.derivative_by(exact, group),
+            scale=min(at.scales(exact, group)),
+            rtol=rtol / joint.STRICTER,
+            eps=exact.eps,
+            known=evidence.known | {Need.EXACT},
+        )
+        while isinstance(answer := decide_together(evidence), Need):
+            evidence = self._measured(answer, evidence, at, group)
+        if answer.status != Status.PASS:
+            return None
+        return [self._held_against(at, exact, leaf, answer, group) for leaf in group.leaves]
+
+    def _held_against(
+        self, at: Comparison, exact: Backward, leaf: int, together: Verdict, group: Group
+    ) -> Verdict:
+        alone, weight = joint.alone(leaf), group.weights[group.leaves.index(leaf)]
+        value = exact.directional(leaf, at.u(leaf))
+        doubt = (together.error + together.estimate.error) / weight
+        estimate = replace(together.estimate, value=value, error=doubt / 10)
+        run = Exact(value, exact.norm(leaf, at.u(leaf)), exact.eps, estimate)
+        known = frozenset(Need) - {Need.NOISE, Need.TRACED}
+        evidence = replace(
+            self._first_look(at, alone), known=known, estimate=estimate, exact=run, closer=estimate
+        )
+        while isinstance(answer := decide(evidence), Need):
+            evidence = self._measured(answer, evidence, at, alone)
+        return answer
+
+    def share_of(self, at: Comparison, group: Group, verdict: Verdict, leaf: int) -> Verdict:
+        """Returns the verdict on one leaf of a group that passed: all of its error is charged."""
+        weight = group.weights[group.leaves.index(leaf)]
+        analytic = at.backward.directional(leaf, at.u(leaf))
+        estimate = verdict.estimate
+        value = analytic + (estimate.value - verdict.analytic) / weight
+        return replace(
+            verdict,
+            analytic=analytic,
+            scale=at.backward.norm(leaf, at.u(leaf)),
+            estimate=replace(estimate, value=value, error=estimate.error / weight),
+            tolerance=verdict.tolerance / weight,
+        )
 
     def symmetry(self, point: Point, variant: Variant, hu: Backward, hw: Backward) -> Verdict:
         """Returns the verdict on a second derivative H, whether u'Hw = w'Hu.
@@ -103,48 +198,50 @@ class Measurer:
 
         That along its own direction is kept for all variants.
         """
-        point, reference = at.point, at.reference
-        key = reference.name, at.number, leaf
-        if u is None and key in point.derivatives:
-            return point.derivatives[key]
-        base, cotangents = self.oracle.move_to(reference, point), point.cotangents[at.number]
-        along = at.u(leaf) if u is None else u
+        if u is None:
+            return self._along(at, joint.alone(leaf))
+        return self._derivative(at, {leaf: u}, at.backward.norm(leaf, u))
+
+    def _along(self, at: Comparison, group: Group) -> Derivative:
+        """Returns the numeric derivative along a group's direction, which is kept."""
+        key = at.reference.name, at.number, group.leaves
+        if key not in at.point.derivatives:
+            scale = float(np.linalg.norm(at.scales(at.backward, group)))
+            at.point.derivatives[key] = self._derivative(at, at.moves(group), scale)
+        return at.point.derivatives[key]
+
+    def _derivative(self, at: Comparison, moves: dict[int, Array], scale: float) -> Derivative:
+        point, reference, cotangents = at.point, at.reference, at.point.cotangents[at.number]
+        base = self.oracle.move_to(reference, point)
 
         def phi(h: float) -> float:
             if budget := self.options.used_up(self.oracle.evaluations):
                 raise BudgetExhausted(budget)
             PROGRESS.get().evaluated(self.oracle.evaluations)
             moved = list(point.values)
-            moved[leaf] = moved[leaf] + h * along
+            for leaf, u in moves.items():
+                moved[leaf] = moved[leaf] + h * u
             self.oracle.move_to(reference, point)
             return _change(cotangents, reference.outputs(moved), base)
 
-        scale = at.backward.norm(leaf, along)
-        found = Derivative(
+        return Derivative(
             phi, amplitude=at.amplitude, eps=reference.eps, unit=unit(scale, at.amplitude)
         )
-        if u is None:
-            point.derivatives[key] = found
-        return found
 
-    def _first_look(self, at: Comparison, leaf: int) -> Evidence:
+    def _first_look(self, at: Comparison, group: Group) -> Evidence:
         """Gathers what costs no evaluation of the function."""
-        u, back, options = at.u(leaf), at.backward, self.options
-        if leaf in back.defects:
-            return Evidence(defect=back.defects[leaf])
-        if u.size == 0:
-            return Evidence(empty=True)
-        analytic, scale = back.directional(leaf, u), back.norm(leaf, u)
-        if nonfinite := back.nonfinite(leaf, u):
-            return Evidence(analytic=analytic, nonfinite=nonfinite)
-        eps = self.oracle.eps(leaf)
+        back, options, several = at.backward, self.options, len(group.leaves) > 1
+        if not several and (obvious := self._obvious(at, group.leaves[0])):
+            return obvious
+        eps = max(map(self.oracle.eps, group.leaves))
         native_xla = at.reference.kind == "native" and at.variant.name == "xla"
-        relative = (at.number, leaf) in at.point.relative
+        relative = several or (at.number, group.leaves[0]) in at.point.relative
         return Evidence(
-            connected=back.terms(leaf, u) is not None,
-            analytic=analytic,
-            scale=scale,
-            rtol=options.rtol_for(eps),
+            connected=any(back.terms(leaf, at.u(leaf)) is not None for leaf in group.leaves),
+            analytic=at.derivative_by(back, group),
+            scale=min(at.scales(back, group)),
+            rtol=options.rtol_for(eps) / (joint.STRICTER if several else 1),
+            share=group.share / (joint.STRICTER if several else 1),
             default_rtol=options.rtol is None,
             atol=options.atol,
             ignore_kinks=options.kinks == "ignore",
@@ -155,11 +252,25 @@ class Measurer:
             known=frozenset({Need.RELATIVE} if relative else ()),
         )
 
-    def _measured(
-        self, need: Need, e: Evidence, at: Comparison, leaf: int, exact: Backward | None
-    ) -> Evidence:
-        """Returns the evidence with one thing more; `exact` is the traced gradient in float64."""
-        derivative = self.derivative(at, leaf)
+    def _obvious(self, at: Comparison, leaf: int) -> Evidence | None:
+        """Returns what decides without a numeric derivative, if there is such a thing."""
+        u, back = at.u(leaf), at.backward
+        if leaf in back.defects:
+            return Evidence(defect=back.defects[leaf])
+        if u.size == 0:
+            return Evidence(empty=True)
+        if nonfinite := back.nonfinite(leaf, u):
+            return Evidence(analytic=back.directional(leaf, u), nonfinite=nonfinite)
+        return None
+
+    def comparable(self, at: Comparison, leaf: int) -> bool:
+        """Whether a leaf can be tested together with others."""
+        relative = (at.number, leaf) in at.point.relative
+        return not relative and self._obvious(at, leaf) is None
+
+    def _measured(self, need: Need, e: Evidence, at: Comparison, group: Group) -> Evidence:
+        """Returns the evidence with one thing more."""
+        derivative = self._along(at, group)
         if need is Need.ESTIMATE:
             estimate = derivative.glance(e.analytic, e.rtol * e.scale) or derivative.first()
             step_noise = derivative.noise(derivative.steps.start + 1)
@@ -167,13 +278,13 @@ class Measurer:
         elif need is Need.REFINED:
             e = replace(e, estimate=derivative.refine())
         elif need is Need.NOISE:
-            e = replace(e, noise=self._noise(at, leaf))
+            e = replace(e, noise=self._noise(at, group))
         elif need is Need.EXACT:
-            e = replace(e, exact=self._exact(at, leaf, exact))
+            e = replace(e, exact=self._exact(at, group))
         elif need is Need.TRACED:
-            e = replace(e, traced=self._traced(at, leaf))
+            e = replace(e, traced=self._traced(at, group))
         elif need is Need.SYMMETRIC:
-            e = replace(e, symmetric=self._symmetric(at, leaf, e.tolerance))
+            e = replace(e, symmetric=self._symmetric(at, group.leaves[0], e.tolerance))
         elif need is Need.CLOSER:
             e = replace(e, closer=None if derivative.vanishes() else derivative.refine())
         return replace(e, known=e.known | {need})
@@ -187,36 +298,60 @@ class Measurer:
         if rms(x) > 0:
             relative = np.where(size > 0, u * size / rms(x), u)
             point.directions[at.number][leaf] = self.problem.leaves[leaf].rounded(relative)
-            for key in [k for k in point.derivatives if k[1:] == (at.number, leaf)]:
+            number = at.number
+            for key in [k for k in point.derivatives if k[1] == number and leaf in k[2]]:
                 del point.derivatives[key]
 
-    def _noise(self, at: Comparison, leaf: int) -> float:
+    def _noise(self, at: Comparison, group: Group) -> float:
         """Measures by how much an ulp of every input moves the analytic derivative."""
-        try:
-            shaken, u = self.oracle.shaken_pass(at.point, at.variant, at.number), at.u(leaf)
-            change = abs(shaken.directional(leaf, u) - at.backward.directional(leaf, u))
-        except (BackwardError, VariantError):
+        shaken = self._kept(at, "shaken", at.variant.name, self._shaken)
+        if shaken is None:
             return 0.0
+        change = abs(at.derivative_by(shaken, group) - at.derivative_by(at.backward, group))
         return change if np.isfinite(change) else 0.0
 
+    def _shaken(self, at: Comparison) -> Backward | None:
+        with suppress(BackwardError, VariantError):
+            return self.oracle.shaken_pass(at.point, at.variant, at.number)
+        return None
+
+    def _kept(
+        self, at: Comparison, what: str, how: str, run: Callable[[Comparison], Backward | None]
+    ) -> Backward | None:
+        """Returns gradients, computed once for each point and direction."""
+        key = what, how, at.number
+        if key not in at.point.passes:
+            at.point.passes[key] = run(at)
+        found: Backward | None = at.point.passes[key]
+        return found
+
     def _exact_gradients(self, at: Comparison) -> Backward | None:
+        """Returns the traced gradients in float64; None where there are none."""
         if at.reference.kind != "promote" or at.variant.name == "forward":
             return None
+        return self._kept(at, "exact", self.oracle.drawn_like(at.variant), self._in_float64)
+
+    def _in_float64(self, at: Comparison) -> Backward | None:
         outputs = self.oracle.move_to(at.reference, at.point)
         gradient = self.oracle.exact_gradient(at.variant, outputs)
         if gradient is None:
             return None
         return gradient.backward(at.point.values, at.point.cotangents[at.number], outputs)
 
-    def _exact(self, at: Comparison, leaf: int, gradients: Backward | None) -> Exact | None:
-        if gradients is None or gradients.gradients[leaf] is None:
+    def _exact(self, at: Comparison, group: Group) -> Exact | None:
+        gradients = self._exact_gradients(at)
+        if gradients is None or any(gradients.gradients[leaf] is None for leaf in group.leaves):
             return None
-        u, estimate = at.u(leaf), self.derivative(at, leaf).refine()
-        analytic, scale = gradients.directional(leaf, u), gradients.norm(leaf, u)
-        return Exact(analytic, scale, gradients.eps, estimate)
+        estimate, scale = self._along(at, group).refine(), min(at.scales(gradients, group))
+        return Exact(at.derivative_by(gradients, group), scale, gradients.eps, estimate)
 
-    def _traced(self, at: Comparison, leaf: int) -> float | None:
+    def _traced(self, at: Comparison, group: Group) -> float | None:
         """Runs the traced gradient in its own dtypes; None if it is not what the variant did."""
+        rerun = self._kept(at, "traced", at.variant.name, self._rerun)
+        native = np.nan if rerun is None else at.derivative_by(rerun, group)
+        return native if np.isfinite(native) else None
+
+    def _rerun(self, at: Comparison) -> Backward | None:
         args = at.variant.prepare(at.point.values)
         cotangents = self.problem.native_cotangents(at.point.cotangents[at.number])
         gradient = self.oracle.exact_gradient(at.variant, at.backward.outputs)
@@ -225,8 +360,7 @@ class Measurer:
         rerun = gradient.native([*args, *cotangents])
         if not same_values(rerun.outputs, at.backward.outputs, _OTHER_VALUES, at.point.sizes):
             return None  # it draws other random numbers
-        native = rerun.directional(leaf, at.u(leaf))
-        return native if np.isfinite(native) else None
+        return rerun
 
     def _symmetric(self, at: Comparison, leaf: int, tolerance: float) -> tuple[float, float] | None:
         def analytic(w: Array) -> float:

@@ -243,9 +243,10 @@ class Derivative:
             last = max(k for k in range(used) if abs(self._central(k)) > 3 * self.noise(k))
             error = abs(self._central(last))
             self._refined = Estimate(0.0, error, self.steps[last], vanishing=True)
+        elif kink := self._classify(used):
+            self._refined = replace(self._best(used, lopsided=True), kink=kink)
         else:
-            kink, rival = self._classify(used), self._rival(best, used)
-            self._refined = replace(best, kink=kink, rival=rival)
+            self._refined = replace(best, rival=self._rival(best, used))
         return self._refined
 
     def vanishes(self) -> bool:
@@ -282,13 +283,15 @@ class Derivative:
         difference = abs(self._central(_FAR) - best.value)
         return small and difference <= self.noise(_FAR) + best.error
 
-    def _best(self, count: int) -> Estimate:
+    def _best(self, count: int, lopsided: bool = False) -> Estimate:
         """Returns the estimate with the least error that no smaller step refutes.
 
         Where two steps in a row agree, that is their error. But the slope of a function with
         kinks nearby is the same over many steps that jump across them, too; it is only the
         smaller steps that tell. So an estimate's error is at least its distance from what they
-        settle on, beyond their own errors (as in O. Lepski's choice of a bandwidth, 1991).
+        settle on, beyond their own errors (as in O. Lepski's choice of a bandwidth, 1991). Where
+        left and right slopes differ, and no less at the next step, it may be either of the two,
+        unless `lopsided` says that their mean is wanted.
         """
         for k in range(count):
             self._sample(k)
@@ -298,7 +301,8 @@ class Derivative:
         for k, estimate in enumerate(found):
             finer = found[k + 1 :]
             beyond = max((abs(e.value - estimate.value) - e.error for e in finer), default=0.0)
-            found[k] = replace(estimate, error=estimate.error + max(beyond, 0.0))
+            either = 0.0 if lopsided else self._lopsided(estimate)
+            found[k] = replace(estimate, error=estimate.error + max(beyond, 0.0) + either)
         nothing = Estimate(math.nan, math.inf, 0.0, finite=False)
         return min(found, key=lambda e: e.error, default=nothing)
 
@@ -366,6 +370,11 @@ class Derivative:
     def _significant(self, k: int) -> bool:
         even = abs(self._even(k))
         return even > 30 * self.noise(k) and even > 1e-5 * abs(self._central(k))
+
+    def _lopsided(self, estimate: Estimate) -> float:
+        """Returns half the distance of left and right slope, unless it shrinks with the step."""
+        k = round(math.log(self.steps.first / estimate.step, self.steps.ratio)) - 1
+        return abs(self._even(k + 1)) / 2 if self._suspect(k) else 0.0
 
     def _suspect(self, k: int) -> Kink:
         """Tells a kink, by two steps only: the even part shrank by much less than the step did."""

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad.gradcheck.joint import Group
 from tf_einsum_grad.gradcheck.numeric import RTOL, Array, Arrays, Derivative, wide
 from tf_einsum_grad.gradcheck.promote import differentiable
 from tf_einsum_grad.gradcheck.replay import Concrete
@@ -177,7 +178,7 @@ class Problem:
 class Point:
     """Values of all leaves, with cotangents and directions there, and what was found there.
 
-    What was found is kept by the name of a reference or variant, the direction and the leaf.
+    What was found is kept by the name of a reference or variant, the direction and the leaves.
     """
 
     values: list[Array]
@@ -186,7 +187,9 @@ class Point:
     relative: set[tuple[int, int]] = field(default_factory=set)  # directions made so (evidence.py)
     sizes: list[float] = field(default_factory=list)  # of the terms that each output sums
     outputs: dict[str, list[Array]] = field(default_factory=dict)
-    derivatives: dict[tuple[str, int, int], Derivative] = field(default_factory=dict)
+    derivatives: dict[tuple[str, int, tuple[int, ...]], Derivative] = field(default_factory=dict)
+    groups: dict[int, list[Group]] = field(default_factory=dict)  # [direction]: tested together
+    passes: dict[tuple[str, str, int], Any] = field(default_factory=dict)  # gradients kept
     repeats: dict[str, bool] = field(default_factory=dict)  # whether it gives the same twice
 
 

@@ -1,12 +1,13 @@
-"""One order of a check: points, backward passes, references, and every leaf in turn.
+"""One order of a check: points, backward passes, references, and all leaves.
 
 For each direction: one cotangent for all outputs, one backward pass per variant for all leaves, and
-one numeric directional derivative per leaf, shared by the variants.
+one numeric directional derivative for all leaves together, shared by the variants; what does not
+pass is halved (see `joint`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -21,16 +22,19 @@ from tf_einsum_grad.gradcheck.analytic import (
 )
 from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
 from tf_einsum_grad.gradcheck.flow import Flow
+from tf_einsum_grad.gradcheck.joint import Group, groups
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, cotangent, direction, rms, signs
 from tf_einsum_grad.gradcheck.oracle import NondeterministicError, Oracle
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, VariantName
 from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.state import StateGuard
+from tf_einsum_grad.gradcheck.status import Status
 from tf_einsum_grad.gradcheck.verdict import Verdict, nearby, obstructed
 
 _JITTER = 2.0**-5
 _LARGER = 2.0**4  # a power of two changes no rounding
 _NEARBY_POINTS = 3
+_FEW = 8  # leaves together at a kink that are worth telling apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,11 @@ class Run:
         return sum(v.passes for v in self.variants.values())
 
     def findings(self) -> list[Finding]:
-        """Checks every leaf in every variant and direction; then again next to kinks."""
+        """Checks every leaf in every variant and direction; then nearby, what is obscure here."""
         self.base_point = self._point(self.problem.base())
         leaves = range(len(self.problem.leaves))
         found = self._at(self.base_point, {(v, leaf) for v in self.variants for leaf in leaves})
-        return self._next_to_kinks(found) if self.options.kinks == "jitter" else found
+        return self._elsewhere(found) if self.options.kinks == "jitter" else found
 
     def symmetry(self) -> dict[VariantName, Verdict]:
         """Second order: says of each reverse variant whether u'Hw = w'Hu."""
@@ -129,12 +133,74 @@ class Run:
                 leaves = sorted(leaf for v, leaf in wanted if v == name)
                 if not leaves:
                     continue
-                compared = self._compared(point, number, variant)
-                for leaf in leaves:
-                    findings.append(self._finding(leaf, name, compared))
+                for finding in self._compare(leaves, name, self._compared(point, number, variant)):
+                    findings.append(finding)
                     self._done += 1
                     PROGRESS.get().compared(min(self._done, total), total)
         return findings
+
+    def _compare(
+        self, leaves: Sequence[int], name: VariantName, compared: Comparison | Verdict
+    ) -> Iterator[Finding]:
+        """Yields a finding for each leaf, of those that can be tested together first."""
+        if isinstance(compared, Verdict):
+            yield from (Finding(leaf, name, compared) for leaf in leaves)
+            return
+        together = self._together(compared, leaves)
+        for group in together:
+            yield from self._settle(group, name, compared)
+        settled = {leaf for group in together for leaf in group.leaves}
+        for leaf in leaves:
+            if leaf not in settled:
+                yield self._finding(leaf, name, compared)
+
+    def _together(self, at: Comparison, leaves: Sequence[int]) -> list[Group]:
+        """Returns the leaves that are tested together; the same in all variants."""
+        if at.reference.eps > EPS["float64"]:
+            return []
+        if at.number not in at.point.groups:
+            could = [leaf for leaf in leaves if self.measurer.comparable(at, leaf)]
+            kinds = [(self.oracle.eps(leaf), not at.point.values[leaf].any()) for leaf in could]
+            scales = [at.backward.norm(leaf, at.u(leaf)) for leaf in could]
+            rng = np.random.default_rng([self.options.seed, self.order, at.number])
+            found = groups(could, scales, kinds, at.amplitude, rng)
+            at.point.groups[at.number] = [group for group in found if len(group.leaves) > 1]
+        wanted = set(leaves)
+        return [group for group in at.point.groups[at.number] if wanted.issuperset(group.leaves)]
+
+    def _settle(self, group: Group, name: VariantName, at: Comparison) -> Iterator[Finding]:
+        """Yields a finding for each leaf of a group: of all, if all are right, or of each half."""
+        if len(group.leaves) == 1:
+            yield self._finding(group.leaves[0], name, at)
+            return
+        verdicts = None
+        if all(self.measurer.comparable(at, leaf) for leaf in group.leaves):
+            with suppress(BudgetExhausted, VariantError):  # each leaf says so
+                verdicts = self._verdicts(group, at)
+        if verdicts is None:
+            for half in group.halves():
+                yield from self._settle(half, name, at)
+            return
+        for leaf, verdict in zip(group.leaves, verdicts, strict=True):
+            if verdict.status == Status.PASS or verdict.obscure:
+                yield Finding(leaf, name, verdict, at)
+            else:
+                yield self._finding(leaf, name, at)
+
+    def _verdicts(self, group: Group, at: Comparison) -> list[Verdict] | None:
+        """Returns a verdict on each leaf of a group, None if they have to be told apart."""
+        verdict = self.measurer.judge_together(at, group)
+        # Where another point tells more, it is asked about all of them.
+        if verdict.status == Status.PASS or self._asks_elsewhere(verdict, group, at):
+            return [self.measurer.share_of(at, group, verdict, leaf) for leaf in group.leaves]
+        return None if verdict.obscure else self.measurer.judge_exactly(at, group)
+
+    def _asks_elsewhere(self, verdict: Verdict, group: Group, at: Comparison) -> bool:
+        if at.point is not self.base_point or self.options.kinks != "jitter":
+            return False
+        inaccurate = verdict.status == Status.INCONCLUSIVE and not verdict.estimate.disputed
+        many = len(group.leaves) > _FEW
+        return bool(verdict.obscure) and (inaccurate or many)
 
     def _compared(self, point: Point, number: int, variant: Variant) -> Comparison | Verdict:
         """Runs one backward pass; returns the verdict on all leaves if there can be none."""
@@ -169,20 +235,19 @@ class Run:
             cause = f"cannot run in variant {name}: {error}"
             return Finding(leaf, name, obstructed("variant", cause))
 
-    def _next_to_kinks(self, findings: list[Finding]) -> list[Finding]:
-        """Replaces findings at kinks by what is found at points next to them."""
+    def _elsewhere(self, findings: list[Finding]) -> list[Finding]:
+        """Replaces what is obscure, as at a kink, by what is found at points nearby."""
         base = self.base_point.values
         for _ in range(_NEARBY_POINTS):
-            kinks = {(f.variant, f.leaf): f.verdict.kink for f in findings if f.verdict.kink}
-            kinky = {(f.variant, f.leaf) for f in findings if f.verdict.elsewhere}
-            if not kinky:
+            first = {(f.variant, f.leaf): f.verdict for f in findings if f.verdict.obscure}
+            if not first:
                 break
             point = self._point([self._jittered(i, x) for i, x in enumerate(base)])
             again = [
-                replace(f, verdict=nearby(f.verdict, kinks.get((f.variant, f.leaf), "")))
-                for f in self._at(point, kinky)
+                replace(f, verdict=nearby(f.verdict, first[f.variant, f.leaf]))
+                for f in self._at(point, set(first))
             ]
-            findings = [f for f in findings if (f.variant, f.leaf) not in kinky] + again
+            findings = [f for f in findings if (f.variant, f.leaf) not in first] + again
         return findings
 
     def _jittered(self, leaf: int, x: Array) -> Array:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
+from tf_einsum_grad.gradcheck.joint import STRICTER
 from tf_einsum_grad.gradcheck.numeric import EPS, RTOL, Estimate, Kink
 from tf_einsum_grad.gradcheck.status import Status
 
@@ -78,6 +79,7 @@ class Evidence:
     eps: float = EPS["float64"]  # of the narrowest dtype between the leaf and the outputs
     reference_eps: float = EPS["float64"]  # that the numeric derivative was computed in
     amplitude: float = 0.0  # size of the terms that the checked scalar sums
+    share: float = 1.0  # how much of a leaf's own allowances one of several has, tested together
     other_draws: bool = False  # the reference may draw other random numbers than the variant
     step_noise: float = 0.0  # rounding error of the numeric derivative at the first steps
     known: frozenset[Need] = frozenset()  # what was measured; what follows is void unless it was
@@ -103,7 +105,8 @@ class Evidence:
     @property
     def floor(self) -> float:
         """What rounding may do at least, in the function's own dtype."""
-        return allowance(self.eps) * self.amplitude if self.atol is None else self.atol
+        own = allowance(self.eps) * self.amplitude if self.atol is None else self.atol
+        return self.share * own
 
     @property
     def tolerance(self) -> float:
@@ -124,7 +127,7 @@ class Evidence:
     @property
     def all_but_zero(self) -> bool:
         """Whether both derivatives are zero as far as one sees."""
-        zero = 10 * self.estimate.error + 1e-9 * self.amplitude
+        zero = 10 * self.estimate.error + 1e-9 * self.share * self.amplitude
         return abs(self.estimate.value) <= zero and abs(self.analytic) <= max(zero, self.floor)
 
     @property
@@ -146,20 +149,23 @@ class Evidence:
 
     def undecided(self, error: float, size: float) -> bool:
         """Whether a numeric derivative is too inaccurate, for its size and for the function's."""
-        coarse = 100 * math.sqrt(self.reference_eps) * self.amplitude
+        coarse = 100 * math.sqrt(self.reference_eps) * self.share * self.amplitude
         return 10 * error > max(_UNDECIDED * size, coarse)
 
     def exact_tolerance(self, exact: Exact) -> float:
-        """What the float64 run may differ by; `rtol` is less, but formulas hold constants.
-
-        Such as 2/sqrt(pi), in the function's own dtype.
-        """
-        rtol = self.rtol
-        if self.default_rtol:
-            constants = max(RTOL[_NARROW], 2 * self.eps, 64 * exact.eps)
-            rtol = min(rtol, _EXACT_RTOL, constants)
+        """What the float64 run may differ by."""
+        rtol = exact_rtol(self.rtol, self.eps, exact.eps) if self.default_rtol else self.rtol
         rounding = 1e3 * self.reference_eps * self.amplitude
-        return rtol * exact.scale + 10 * exact.estimate.error + (self.atol or 0.0) + rounding
+        more = self.share * ((self.atol or 0.0) + rounding)
+        return rtol * exact.scale + 10 * exact.estimate.error + more
+
+
+def exact_rtol(rtol: float, eps: float, exact_eps: float) -> float:
+    """Returns the relative tolerance of a run in `exact_eps` of a function in `eps`.
+
+    Formulas hold constants, such as 2/sqrt(pi), in the function's own dtype.
+    """
+    return min(rtol, _EXACT_RTOL, max(RTOL[_NARROW], 2 * eps, 64 * exact_eps))
 
 
 def allowance(eps: float) -> float:
@@ -179,17 +185,12 @@ class Verdict:
     tolerance: float = math.nan
     kink: Kink = ""
     exact: bool = False
+    obscure: str = ""  # what is the matter at this point, if another one may tell more
 
     @property
     def error(self) -> float:
         """How far apart the two derivatives are."""
         return abs(self.analytic - self.estimate.value)
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether another point may tell more: at this one, there is no one derivative."""
-        disputed = self.status == Status.INCONCLUSIVE and self.estimate.disputed
-        return disputed or self.status in (Status.KINK, Status.JUMP)
 
 
 Answer = Verdict | Need | None
@@ -226,7 +227,7 @@ def unsettled(e: Evidence) -> Answer:
     """One or two steps do if they agree with the gradient and with each other, without a kink."""
     if Need.REFINED in e.known:
         return None
-    allowed, rounding = e.rtol * e.scale, 100 * e.step_noise
+    allowed, rounding = e.rtol * e.scale, 100 * e.share * e.step_noise
     near = e.error <= allowed + 10 * e.estimate.error
     sure = e.estimate.error <= max(allowed, rounding)
     settled = near and sure and not e.undecided(e.estimate.error, e.size)
@@ -249,7 +250,8 @@ def out_of_domain(e: Evidence) -> Answer:
 def at_kink(e: Evidence) -> Answer:
     """Left and right derivatives differ, so there is none to compare with."""
     status = Status.JUMP if e.estimate.kink == "jump" else Status.KINK
-    found = replace(_verdict(e, status), tolerance=e.rtol * e.scale)
+    kink = f"a {e.estimate.kink}"
+    found = replace(_verdict(e, status), tolerance=e.rtol * e.scale, obscure=kink)
     return found if e.estimate.kink and not e.ignore_kinks else None
 
 
@@ -268,7 +270,8 @@ def disputed(e: Evidence) -> Answer:
         f"the numeric derivative is {value:.6g} by small steps and {rival:.6g} by larger ones: "
         "the function's values come in stairs, by rounding within it or an iteration that stops"
     )
-    return _verdict(e, Status.INCONCLUSIVE, cause) if sides_with_one else None
+    found = replace(_verdict(e, Status.INCONCLUSIVE, cause), obscure="steps that disagree")
+    return found if sides_with_one else None
 
 
 def rounded(e: Evidence) -> Answer:
@@ -336,8 +339,13 @@ def vanishing(e: Evidence) -> Answer:
 def inaccurate(e: Evidence) -> Answer:
     """The numeric derivative is too bad to hold anything against it."""
     vague = e.error > e.tolerance or e.undecided(e.estimate.error, e.size)
-    cause = "the numeric derivative is too inaccurate to tell"
-    return _verdict(e, Status.INCONCLUSIVE, cause) if vague else None
+    return inconclusive(e) if vague else None
+
+
+def inconclusive(e: Evidence) -> Verdict:
+    """Returns the verdict where the numeric derivative decides nothing."""
+    found = _verdict(e, Status.INCONCLUSIVE, "the numeric derivative is too inaccurate to tell")
+    return replace(found, obscure="an inaccurate numeric derivative")
 
 
 def zero(e: Evidence) -> Answer:
@@ -346,7 +354,8 @@ def zero(e: Evidence) -> Answer:
         return None
     if e.scale != 0 and Need.CLOSER not in e.known:
         return Need.CLOSER
-    return None if e.sloping else _verdict(e, Status.PASS, ZERO)
+    unseen = "a derivative of all but zero" if e.scale != 0 else ""
+    return None if e.sloping else replace(_verdict(e, Status.PASS, ZERO), obscure=unseen)
 
 
 def unsharp(e: Evidence) -> Answer:
@@ -400,18 +409,42 @@ def decide(evidence: Evidence) -> Verdict | Need:
     return next(answer for answer in answers if answer is not None)
 
 
+_TOGETHER = (Need.ESTIMATE, Need.REFINED, Need.EXACT, Need.CLOSER)
+
+
+def decide_together(e: Evidence) -> Verdict | Need:
+    """Returns PASS for leaves that were tested together, INCONCLUSIVE, or FAIL: test them apart.
+
+    The numeric derivative of all must be as accurate as that of each would be; what may be
+    rounding, or needs a closer look for another reason, is looked at one by one.
+    """
+    answer = decide(e)
+    if isinstance(answer, Need):
+        return answer if answer in _TOGETHER else _verdict(e, Status.FAIL)
+    if answer.status != Status.PASS:
+        return answer
+    accuracy, zero = 3 * e.seen.error, 100 * e.step_noise + 1e-9 * e.amplitude
+    if accuracy > max(2 * e.rtol * e.scale, STRICTER * e.share * zero):
+        return inconclusive(e)
+    beyond = e.error > max(e.rtol * e.scale + accuracy, STRICTER * e.share * zero)
+    return _verdict(e, Status.FAIL) if beyond else answer
+
+
 def obstructed(obstacle: Obstacle, cause: str) -> Verdict:
     """Returns the verdict where something kept the two sides from being compared at all."""
     return Verdict(_OBSTACLES[obstacle], cause)
 
 
-def nearby(verdict: Verdict, kink: Kink) -> Verdict:
-    """Returns what a verdict at a point next to a kink says about the point itself."""
-    if verdict.status == Status.PASS:
-        what = f"a {kink}" if kink else "steps that disagree"
-        cause = f"{what} at the point itself; right next to it"
-        verdict = replace(verdict, status=Status.PASS_NEARBY, cause=cause)
-    return replace(verdict, kink=kink)
+def nearby(verdict: Verdict, first: Verdict) -> Verdict:
+    """Returns what a verdict at a point nearby says about the point itself, obscure at `first`."""
+    obscure = first.obscure if not first.status.passed else ""
+    verdict = replace(verdict, kink=first.kink, obscure=obscure)
+    if verdict.status != Status.PASS:
+        return verdict
+    if first.status == Status.PASS:  # a derivative of zero
+        return replace(first, obscure="") if verdict.cause == ZERO else verdict
+    cause = f"{first.obscure} at the point itself; right next to it"
+    return replace(verdict, status=Status.PASS_NEARBY, cause=cause, obscure="")
 
 
 def decide_symmetry(e: Evidence) -> Verdict | Need:
