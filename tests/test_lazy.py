@@ -46,6 +46,7 @@ def test_once_when_it_is_imported(package):
 
 
 def test_the_module_is_as_its_own_loader_makes_it(package):
+    before = list(sys.meta_path)
     when_imported(package, lambda module: None)
     spec = importlib.util.find_spec(package)  # to look at it is not to import it
     assert spec.loader.is_package(package) and "value = 1" in spec.loader.get_source(package)
@@ -53,7 +54,7 @@ def test_the_module_is_as_its_own_loader_makes_it(package):
     module = importlib.import_module(package)
     plain = type(importlib.util.find_spec("json").loader)
     assert type(module.__loader__) is type(module.__spec__.loader) is plain
-    assert not [f for f in sys.meta_path if type(f).__module__ == "tf_einsum_grad._lazy"]
+    assert sys.meta_path == before
 
 
 def test_an_import_that_fails_is_waited_out(package, tmp_path):
