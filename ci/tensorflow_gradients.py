@@ -72,14 +72,19 @@ def cases() -> Iterator[Case]:
     for dtype in DTYPES:
         for source, text in tensorflow_calls.CALLS.items():
             yield from (Case(source, line, dtype) for line in text.strip().splitlines())
-        for line in keras_calls.LAYERS.strip().splitlines():
+        for line in offered(keras_calls.LAYERS, keras.layers):
             yield Case("Keras layers, at inference", line, dtype, False)
             if takes_training(line):
                 yield Case("Keras layers, while training", line, dtype, True)
-        for line in keras_calls.LOSSES.strip().splitlines():
+        for line in offered(keras_calls.LOSSES, keras.losses):
             yield Case("Keras losses", line, dtype)
         for name in keras_calls.ACTIVATIONS:
             yield Case("Keras activations", f"{name} | x", dtype)
+
+
+def offered(text: str, module: Any) -> list[str]:
+    """Returns the lines about what this Keras has."""
+    return [line for line in text.split("\n")[1:-1] if hasattr(module, re.match(r"\w+", line)[0])]
 
 
 def second_order(results: list[tuple[Case, dict[str, Any], str]]) -> Iterator[Case]:

@@ -41,6 +41,7 @@ def test_a_finding_that_is_repaired_or_misjudged_is_noticed():
         script.verified("wrong", wrong)
 
 
+@pytest.mark.skipif(not SAME_VERSION, reason="the findings are about another version")
 @pytest.mark.parametrize("case", CASES[::61], ids=lambda case: case.text)
 def test_calls_are_right_or_explained(case):
     result = script.run(case)

@@ -268,7 +268,8 @@ def notes(problem: Problem, flow: Flow, reports: Sequence[LeafReport], freeze: b
             'stop_gradient="differentiate" takes derivatives through it'
         )
     if freeze and inside:
-        found.append(f"held fixed inside functions of TensorFlow and Keras: {inside} values")
+        values = "1 value" if inside == 1 else f"{inside} values"
+        found.append(f"held fixed inside functions of TensorFlow and Keras: {values}")
     if assigned := flow.assigned():
         found.append(f"assigned, so held fixed, and put back: {listed(assigned)}")
     idle = [i for i, report in enumerate(reports) if not report.tested and i not in flow.unused]

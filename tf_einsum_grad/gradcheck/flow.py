@@ -31,6 +31,7 @@ class Flow:
         self.problem = problem
         self._graph = problem.concrete.graph if problem.concrete is not None else tf.Graph()
         self._ops = self._graph.get_operations()
+        self._beyond: dict[int, set[int]] = {}  # what each leaf leads to
 
     @cached_property
     def first_uses(self) -> dict[int, tf.Operation]:
@@ -55,11 +56,11 @@ class Flow:
 
     def leads_to(self, leaf: int, others: Collection[int]) -> bool:
         """Whether what first uses a leaf leads to what first uses one of the others."""
-        uses = {self.first_uses[other].name for other in others if other in self.first_uses}
-        if leaf not in self.first_uses or not uses:
-            return False
-        start = self.first_uses[leaf]
-        return not uses.isdisjoint(_reached([start], _consumers) - {start.name})
+        if leaf not in self._beyond:
+            uses = self.first_uses
+            after = _reached([uses[leaf]], _consumers) - {uses[leaf].name} if leaf in uses else ()
+            self._beyond[leaf] = {other for other, op in uses.items() if op.name in after}
+        return not self._beyond[leaf].isdisjoint(others)
 
     def held(self) -> tuple[list[str], int]:
         """Names the stop_gradients between leaves and outputs, each with its place.
