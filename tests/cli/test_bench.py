@@ -136,7 +136,9 @@ def test_an_old_report_of_another_kind_is_bad_usage(tmp_path, capsys):
     old.write_text("{}")
     assert bench("--suite", "--compare", str(old)) == 2
     err = capsys.readouterr().err
-    assert f"{str(old)!r} is no report of this benchmark" in err and err.count("\n") == 1
+    assert (
+        f"--compare: {str(old)!r}: not a report of this benchmark" in err and err.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(

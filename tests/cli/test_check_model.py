@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -82,8 +83,10 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
     [
         (["missing.keras"], "there is no such file"),
         (["unsafe.keras"], "cannot be loaded"),
-        (["text.keras"], "is no .keras model: it starts with b'hello'"),
-        (["good.keras", "--inputs", "text.txt"], "not an .npz file"),
+        (["text.keras"], "is no .keras model: it is not a zip archive"),
+        (["good.keras", "--inputs", "text.txt"], "text.txt' is not an .npz file"),
+        (["empty.keras"], "is no .keras model: it lacks model.weights"),
+        (["text.h5"], "is no .h5 model: it is not an HDF5 file"),
         (["good.keras", "--inputs", "wrong.npz"], "needs shape (None, 3), got (2, 5)"),
         (["two.keras", "--inputs", "wrong.npz"], "the model's inputs are ['ids', 'x']"),
         (["good.keras", "--inputs", "strings.npz"], "needs float32, got <U1"),
@@ -101,8 +104,10 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
     ],
 )
 def test_bad_usage_exits_2_with_one_clear_line(saved, arguments, message, capsys):
-    for name in ("text.keras", "text.txt"):
+    for name in ("text.keras", "text.txt", "text.h5"):
         (saved / name).write_text("hello")
+    with zipfile.ZipFile(saved / "empty.keras", "w") as file:
+        file.writestr("config.json", "{}")
     np.savez(saved / "wrong.npz", a=np.ones((2, 5)))
     np.savez(saved / "strings.npz", a=np.full((2, 3), "a"))
     np.savez(saved / "complex.npz", a=np.full((2, 3), 1j))

@@ -78,6 +78,8 @@ WITHOUT_TENSORFLOW = "sys.modules['tensorflow'] = None"
         ["check", "ij", "3,4", "--html", "no/x.html"],
         ["check", "{model}", "--inputs", "no.npz"],
         ["check", "{text}"],
+        ["check", "{model}", "--inputs", "{text}"],
+        ["check", "{part}"],
         ["bench", "ij", "3,4", "--json", "no/x.json"],
         ["bench", "--suite", "--compare", "{text}"],
     ],
@@ -87,8 +89,14 @@ def test_what_can_be_refused_is_refused_before_tensorflow_starts(arguments, tmp_
 
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as file:
         file.writestr("config.json", "{}")
+        file.writestr("model.weights.h5", "")
+    (tmp_path / "p.keras").write_bytes((tmp_path / "m.keras").read_bytes()[:-20])
     (tmp_path / "t.keras").write_text("hello")
-    names = {"model": tmp_path / "m.keras", "text": tmp_path / "t.keras"}
+    names = {
+        "model": tmp_path / "m.keras",
+        "text": tmp_path / "t.keras",
+        "part": tmp_path / "p.keras",
+    }
     process = program(*(a.format(**names) for a in arguments), before=WITHOUT_TENSORFLOW)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2 and err.count("\n") == 1, err

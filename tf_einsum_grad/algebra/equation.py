@@ -85,7 +85,8 @@ def parse_equation(text: str) -> Equation:
     """
     if not isinstance(text, str):
         raise EquationError(
-            f"einsum requires an equation of type str, or sublists; got {type(text).__name__}"
+            "einsum requires an equation of type str, such as 'ij,jk->ik', or sublists; got "
+            f"{type(text).__name__}"
         )
     return _parse(text)
 
@@ -97,9 +98,10 @@ def parse_call(text: str, n_operands: int) -> Equation:
         EquationError: it cannot be read, or is for another number of operands.
     """
     parsed = parse_equation(text)
-    if len(parsed.inputs) != n_operands:
+    n = len(parsed.inputs)
+    if n != n_operands:
         raise EquationError(
-            f"einsum {text!r} requires {len(parsed.inputs)} operands, got {n_operands}"
+            f"einsum {text!r} requires {n} operand{'s' * (n != 1)}, got {n_operands}"
         )
     return parsed
 

@@ -63,7 +63,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add = parser.add_argument
     add("equation", nargs="?", metavar="EQUATION", help="such as 'ij,jk->ik'")
-    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+    add("shapes", nargs="*", type=parse_shape, default=(), metavar="SHAPE",
         help="one for each operand, such as 100,28,28,512")  # fmt: skip
     add("--suite", action="store_true", help="the package's own workloads; default: one equation")
     add("--only", type=_names, default=(), metavar="NAMES",
@@ -135,7 +135,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
         try:
             require_matplotlib(arguments.plot)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             raise ValueError(f"--plot: {error}") from error
     if arguments.peer_python is not None and not arguments.peers:
         raise ValueError("--peer-python requires --peers")
@@ -149,7 +149,7 @@ def _old_report(arguments: argparse.Namespace, workloads: tuple[Workload, ...]) 
     try:
         old = Report.from_json(arguments.compare.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"--compare: {name} is no report of this benchmark: {error}") from error
+        raise ValueError(f"--compare: {name}: {error}") from error
     if ratios(old).keys().isdisjoint(product(workloads, arguments.modes, arguments.passes)):
         raise ValueError(
             f"--compare: {name} has none of these workloads (with the same shapes and dtype) in "

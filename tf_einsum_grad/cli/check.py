@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,9 @@ __all__ = ["add_parser", "run"]
 
 _DTYPES = tuple(name for name, facts in DTYPES.items() if facts.kind == "float")
 _VARIANTS = ("eager", "graph", "xla", "forward")
-_SIGNATURES = {".keras": b"PK", ".h5": b"\x89HDF"}  # how the files begin: zip, and HDF5
+_SUFFIXES = (".keras", ".h5")
+_MODEL_PARTS = ("config.json", "model.weights.")  # of a .keras file, which is a zip archive
+_HDF5 = b"\x89HDF"  # how an .h5 file begins
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -53,12 +56,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add = parser.add_argument
     add("target", metavar="EQUATION|MODEL.keras", help="an einsum, or a saved model's file")
-    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+    add("shapes", nargs="*", type=parse_shape, default=(), metavar="SHAPE",
         help="of an equation: one for each operand, such as 3,4")  # fmt: skip
     add("--dtype", choices=_DTYPES, help="of an equation's operands; default: float32")
     add("--size", action="extend", type=parse_sizes, default=[], metavar="LABEL=SIZE",
         help="of a label that only the output has, such as j=5; default: none")  # fmt: skip
-    add("--inputs", type=input_file, metavar="NPZ",
+    add("--inputs", type=_npz_file, metavar="NPZ",
         help="arrays named as the model's inputs, or in their order; default: random")  # fmt: skip
     add("--import", action="append", dest="modules", default=[], metavar="MODULE",
         help="a module or .py file to import first, of the model's own layers; default: "
@@ -106,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         EinsumError: the equation and the shapes do not fit.
     """
     path = Path(arguments.target)
-    is_model = path.suffix in _SIGNATURES
+    is_model = path.suffix in _SUFFIXES
     problem = _usage_problem(arguments, is_model)
     if problem:
         return refuse("check", problem)
@@ -121,6 +124,18 @@ def run(arguments: argparse.Namespace) -> int:
     return PASSED if outcome.passed else WRONG
 
 
+def _npz_file(text: str) -> Path:
+    """Reads the name of an .npz file that is there.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    path = input_file(text)
+    if not zipfile.is_zipfile(path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an .npz file")
+    return path
+
+
 def _check_model_file(path: Path) -> None:
     """Finds out without Keras, which takes seconds, what it would not load.
 
@@ -129,12 +144,23 @@ def _check_model_file(path: Path) -> None:
     """
     try:
         check_readable(path)
-        with path.open("rb") as file:
-            start = file.read(8)
+        lacks = _what_lacks(path)
     except OSError as error:
         raise UsageError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    if not start.startswith(_SIGNATURES[path.suffix]):
-        raise UsageError(f"{str(path)!r} is no {path.suffix} model: it starts with {start!r}")
+    if lacks:
+        raise UsageError(f"{str(path)!r} is no {path.suffix} model: {lacks}")
+
+
+def _what_lacks(path: Path) -> str:
+    if path.suffix == ".h5":
+        with path.open("rb") as file:
+            return "" if file.read(len(_HDF5)) == _HDF5 else "it is not an HDF5 file"
+    if not zipfile.is_zipfile(path):
+        return "it is not a zip archive, or not all of one"
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    missing = [part for part in _MODEL_PARTS if not any(name.startswith(part) for name in names)]
+    return f"it lacks {missing[0].rstrip('.')}" if missing else ""
 
 
 def _usage_problem(arguments: argparse.Namespace, is_model: bool) -> str | None:

@@ -90,7 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add = parser.add_argument
     add("equation", nargs="?", default=QUESTION, metavar="EQUATION", help=f"default: {QUESTION}")
-    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+    add("shapes", nargs="*", type=parse_shape, default=(), metavar="SHAPE",
         help="one for each operand; default: 100,28,28,512, twice")  # fmt: skip
     add("--repeats", type=int, default=5, metavar="N", help="timed rounds; default: 5")
     parser.set_defaults(run=run)
@@ -110,7 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not shapes and equation == QUESTION:
         shapes = QUESTION_SHAPES
     if not shapes:
-        raise UsageError(f"{equation!r} requires a shape for each operand, got none")
+        raise UsageError(
+            f"{equation!r} requires a shape for each operand, got none; commands are explain, "
+            "check and bench"
+        )
     if arguments.repeats < 1:
         raise UsageError(f"--repeats requires 1 or more, got {arguments.repeats}")
     explain(equation, *shapes)

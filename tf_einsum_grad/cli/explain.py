@@ -26,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add = parser.add_argument
     add("equation", metavar="EQUATION", help="such as 'ij,jk->ik'")
-    add("shapes", nargs="*", type=parse_shape, metavar="SHAPE",
+    add("shapes", nargs="*", type=parse_shape, default=(), metavar="SHAPE",
         help="one for each operand, such as 100,28,28,512; 'scalar' for a number; default: sizes "
         "are unknown")  # fmt: skip
     add("--dtype", default="float32", metavar="DTYPE", help="of the operands; default: float32")
