@@ -63,9 +63,9 @@ EQUATIONS = [
     ((A, "ij"), "requires a list of labels for operand 0, got str"),
     ((A, [0, 1], B, [1, 2], [0, None]), "got None for the output"),
     ((A, [..., 0, ...]), "requires at most one '...' in operand 0, got '...0...'"),
-    ((A,), "requires an equation of type str, or operands each followed by a sublist; got"),
+    ((A,), "of type str, such as 'ij,jk->ik', or operands each followed by a sublist; got"),
     ((b"ij->ji", A), "got bytes as its first argument"),
-    ((None, A), "sublist"),
+    ((None, A), "or operands each followed by a sublist; got NoneType as its first argument"),
     ((A, [0, 1], B), "sublist"),
 ]
 Q, K = ["batch", "query"], ["batch", "key"]

@@ -116,10 +116,10 @@ def read_call(equation: Any, operands: Sequence[Any]) -> tuple[str, tuple[Any, .
     if isinstance(equation, str):
         return equation, tuple(operands)
     arguments = (equation, *operands)
-    if isinstance(equation, bytes) or len(arguments) < 2:
+    if equation is None or isinstance(equation, bytes) or len(arguments) < 2:
         raise EquationError(
-            "einsum requires an equation of type str, or operands each followed by a sublist; got "
-            f"{type(equation).__name__} as its first argument"
+            "einsum requires an equation of type str, such as 'ij,jk->ik', or operands each "
+            f"followed by a sublist; got {type(equation).__name__} as its first argument"
         )
     output = arguments[-1] if len(arguments) % 2 else None
     pairs = arguments[: len(arguments) // 2 * 2]

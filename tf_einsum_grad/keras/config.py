@@ -23,6 +23,7 @@ def write_options(
         SizeError: a size is a tensor of a graph, whose value nobody knows.
 
     Example:
+        >>> import numpy as np
         >>> write_options("greedy", {"j": np.int64(3)}, None)
         {'optimize': 'greedy', 'sizes': {'j': 3}, 'size_hints': None}
     """
