@@ -34,8 +34,9 @@ def einsum(
         *operands: tensors, variables and arrays of one dtype; Python numbers and lists take the
             dtype of the others. Dimensions of size 1 broadcast.
         optimize: the contraction path: a bool, the name of an opt_einsum optimiser (or a name and
-            a memory limit in elements), a path, what `np.einsum_path` returns, or an optimiser.
-            "auto" (or True) takes few FLOPs and, of such paths, the fastest kernels.
+            a memory limit: elements, "max_input", None), a path, what `np.einsum_path` returns, or
+            an optimiser. "optimal" takes the fewest FLOPs; "auto" (or True) at most 1.5 times as
+            many, by the fastest kernels (of more than ten operands, it does not try every path).
         sizes: sizes of output labels that no operand has, `{"j": 5}`, or `{"j": tf.shape(x)[0]}` in
             a graph; `{"...": (2, 3)}` for an ellipsis that only the output has. In these and
             the next, labels of sublists are keys as they are.
