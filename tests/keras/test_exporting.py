@@ -60,10 +60,11 @@ def test_exported_models_are_served(folder, package):
             for size in (1, 5):
                 x = tf.constant(np.load(folder / f"x{size}.npy"))
                 expected = np.load(path / f"{size}.npy")
-                for call in (exported.serve, lambda x: [*signature(x).values()][0], layer, compiled):
+                ways = [exported.serve, lambda x: [*signature(x).values()][0], layer]
+                for call in ways if size == 1 else [*ways, compiled]:  # which takes seconds
                     result = tf.cast(call(x), "float32")
                     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)
                     n_served += 1
         print(n_served)
     """
-    assert run_alone(program, folder, package) == f"{8 * len(EXPORTED)}\n"
+    assert run_alone(program, folder, package) == f"{7 * len(EXPORTED)}\n"

@@ -83,6 +83,9 @@ MODELS = {
     ),
     "operation_sizes": lambda: _model(lambda x: teg.einsum("btd->btd...", x, sizes={"...": (2, 3)})),
     "operation_sublists": lambda: _model(lambda x: teg.einsum(x, [0, 1, 2], x, [0, 3, 2], [0, 1, 3])),
+    "operation_names": lambda: _model(
+        lambda x: teg.einsum(x, ["batch", "t", "d"], x, ["batch", "s", "d"], ["batch", "t", "s"])
+    ),
     "nested": _nested,
 }  # fmt: skip
 
