@@ -15,14 +15,19 @@ import opt_einsum
 import tensorflow as tf
 
 import tf_einsum_grad as teg
-from tests.networks import random_network
+from tests.networks import count, random_network, reduced_network
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.benchmark.statistics import geometric_mean, paired_ratio
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.planning.plan import make_plan
 
 MOST_FLOPS = 1.5
-OTHERS = ("dp", "optimal", "greedy", opt_einsum.paths.auto)
+OTHERS = {
+    "dp": opt_einsum.paths.dynamic_programming,
+    "optimal": opt_einsum.paths.optimal,
+    "greedy": opt_einsum.paths.greedy,
+    "auto": opt_einsum.paths.auto,
+}
 MOST_OPTIMAL = 6  # operands; opt_einsum compares every order of them
 # What is timed: what native can do too, in seconds, and large enough to see something.
 LARGEST = 2**22  # elements of a tensor, on native's way too
@@ -40,16 +45,17 @@ def compare_paths(n):
     for seed in range(n):
         text, shapes = random_network(seed)
         start = time.process_time()
-        ours = plan(text, shapes, "auto").flops
+        path = plan(text, shapes, "auto").path
         seconds.setdefault(len(shapes), []).append(time.process_time() - start)
-        for other in OTHERS:
-            if other == "optimal" and len(shapes) > MOST_OPTIMAL:
-                continue
-            optimize = opt_einsum.paths.optimal if other == "optimal" else other
-            ratio = ours / max(plan(text, shapes, optimize).flops, 1)
-            ratios.setdefault(getattr(other, "__name__", other), []).append(ratio)
-            if ratio > MOST_FLOPS:
-                wrong.append((seed, text, shapes, other, ratio))
+        equation, sizes = reduced_network(text, shapes)
+        ours, _ = count(equation, sizes, path)
+        inputs, output = list(map(frozenset, equation.inputs)), frozenset(equation.output)
+        for name, optimizer in OTHERS.items():
+            if name != "optimal" or len(shapes) <= MOST_OPTIMAL:
+                theirs, _ = count(equation, sizes, optimizer(inputs, output, sizes))
+                ratios.setdefault(name, []).append(ours / theirs)
+                if ours > MOST_FLOPS * theirs:
+                    wrong.append((seed, text, shapes, name, ours / theirs))
     print(f"FLOPs of {n} networks, ours over opt_einsum's:")
     for name, values in ratios.items():
         print(
@@ -57,9 +63,9 @@ def compare_paths(n):
             f"{min(values):.2g} to {max(values):.3f}"
         )
     print("CPU milliseconds to plan, median and 90%, by the number of operands:")
-    for count, values in sorted(seconds.items()):
+    for n_operands, values in sorted(seconds.items()):
         half, most = np.percentile(values, (50, 90))
-        print(f"  {count:>2}: {1e3 * half:6.1f} {1e3 * most:6.1f}")
+        print(f"  {n_operands:>2}: {1e3 * half:6.1f} {1e3 * most:6.1f}")
     return wrong
 
 

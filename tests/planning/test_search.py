@@ -12,27 +12,11 @@ import sys
 import opt_einsum
 import pytest
 
-from tests.networks import random_network
+from tests.networks import count, random_network, reduced_network
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.planning.plan import make_plan
 from tf_einsum_grad.planning.search import _exact_part, best_path, fewest_flops
-
-
-def count(equation, sizes, path):
-    """The FLOPs of a path and the elements of its largest intermediate, from sets of labels."""
-    terms = [set(term) for term in equation.inputs]
-    flops = largest = 0
-    for step in path:
-        chosen = [terms[p] for p in step]
-        terms = [term for p, term in enumerate(terms) if p not in step]
-        union = set().union(*chosen)
-        result = union & set(equation.output).union(*terms)
-        flops += math.prod(sizes[x] for x in union) * (1 if result == union else 2)
-        terms.append(result)
-        if len(terms) > 1:
-            largest = max(largest, math.prod(sizes[x] for x in result))
-    return flops, largest
 
 
 def pairwise_paths(n):
@@ -45,14 +29,7 @@ def pairwise_paths(n):
 
 
 def network(seed, **keywords):
-    """A random network as the search sees it: without what a term repeats or has to itself."""
-    text, shapes = random_network(seed, **keywords)
-    bound = bind_call(text, shapes)
-    equation = bound.equation
-    terms = [set(term) for term in (*equation.inputs, equation.output)]
-    kept = {x for x in equation.labels if sum(x in term for term in terms) > 1}
-    inputs = tuple("".join(sorted(term & kept)) for term in terms[:-1])
-    return Equation(inputs, equation.output), dict(bound.sizes)
+    return reduced_network(*random_network(seed, **keywords))
 
 
 def flops_first(equation, sizes):
@@ -197,7 +174,7 @@ def test_the_search_goes_on_from_what_is_cheaper():
 
 
 PROGRAM = """
-from tests.networks import random_network
+from tests.networks import count, random_network, reduced_network
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.planning.plan import make_plan
 for seed in range(12):
