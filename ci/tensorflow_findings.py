@@ -357,7 +357,7 @@ SECOND = (
     ),
     Finding(
         "grad(tf.reduce_prod, x)", {"x": [0.0, 2.0, 3.0]}, "x", pairs_of_others, "at zeros",
-        ("tf.math.reduce_prod(x0", "tf.math.reduce_prod(zeros"),
+        ("tf.math.reduce_prod(x0",),
     ),
     Finding(
         "grad(tf.reduce_prod, z)", {"z": [1 + 2j, 2 - 1j, 0.5j]}, "z", pairs_of_others, NO_CONJ,
@@ -366,7 +366,7 @@ SECOND = (
     Finding(
         "grad(lambda v: tf.math.unsorted_segment_prod(v, [0, 0, 0], 1), x)",
         {"x": [0.0, 2.0, 3.0]}, "x", pairs_of_others, "at zeros",
-        ("tf.math.unsorted_segment_prod(x0", "tf.math.segment_prod(x0"),
+        ("tf.math.unsorted_segment_prod(x0",),
     ),
     Finding(
         "grad(lambda v: v ** 1, x)", {"x": [0.0, 1.0]}, "x", lambda x: 0 * x, "NaN at 0",
@@ -410,10 +410,12 @@ SECOND = (
     ),
 )  # fmt: skip
 
-# Flagged in second order, and not verified by hand.
+# Where the checker is wrong, or what it flags was not verified.
 OPEN = {
-    "tf.abs(tf.linalg.svd(mz)[1]) ** 2": "singular vectors of a complex matrix",
-    "tf.nn.softmax(1000 * x)": "a false alarm: a gradient of 1e-22, lost in the rounding of its own terms",
+    "tf.reduce_sum(tf.linalg.eigh_tridiagonal(": "missed in float32 with some seeds: between the stairs "
+    "of its bisection, the function has the derivative that TensorFlow returns",
+    "tf.abs(tf.linalg.svd(mz)[1]) ** 2": "second order of complex singular vectors: not verified",
+    "tf.nn.softmax(1000 * x)": "second order, a false alarm: 1e-22, lost in the rounding of its terms",
 }
 
 # What is flagged and is no fault: there is no derivative, or another than the derivative is meant.

@@ -112,6 +112,12 @@ def test_a_derivative_of_zero_is_seen_where_nothing_else_is():
     assert check_gradients(wrong, tf.constant([0.0, 0, 2, 3])).status == "FAIL"
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("point", [[0.0, 1.0], [-1.0, 1.0], [1e38, 1e-38]])
+def test_what_is_not_finite_makes_no_warnings(point):
+    check_gradients(lambda v: (tf.math.log(v), v * v), tf.constant(point))
+
+
 def test_nonfinite():
     assert check_gradients(tf.sqrt, tf.constant([0.0, 1.0])).status == "NONFINITE"
     nan = check_gradients(lambda v: tf.math.log(v), tf.constant([-1.0, 1.0]))

@@ -11,6 +11,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tf_einsum_grad.gradcheck.diagnose import diagnose, hints, leaf_report, notes
 from tf_einsum_grad.gradcheck.flow import Flow
 from tf_einsum_grad.gradcheck.inputs import InputChoice, Loss, VariableChoice, build_problem
@@ -106,7 +108,8 @@ def check_gradients(
         stop_gradient, localize, max_evaluations, seed, seconds,
     )  # fmt: skip
     start = time.perf_counter()
-    with shown(progress), StateGuard(seed=seed) as guard:
+    # What is not finite is a finding, and not for NumPy to warn of.
+    with np.errstate(all="ignore"), shown(progress), StateGuard(seed=seed) as guard:
         guard.reset()  # so that the trace sees the seed, too
         problem = build_problem(
             fn_or_model, inputs, variables=variables, wrt=wrt, loss=loss, training=training
