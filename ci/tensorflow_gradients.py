@@ -303,7 +303,7 @@ def right_programs(results: list[tuple[Case, dict[str, Any], str]]) -> str:
     rows.append(["together", *totals])
     head = [
         "source", "calls", "checks", "right", "INCONCLUSIVE", "faults of TensorFlow",
-        "no gradient, it says so", "none, or another, is meant", "missed, or not verified",
+        "no gradient, it says so", "none, or another, is meant", "missed, false, or not verified",
     ]  # fmt: skip
     return table(head, [[str(cell) for cell in row] for row in rows])
 
