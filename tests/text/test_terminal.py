@@ -47,6 +47,11 @@ def test_where_there_is_no_room_for_a_table_each_cell_is_a_line():
     assert shown(table, width=29)[2].split() == ["a" * 20, "1.5", "ms"]
     lines = ["T", f"name: {'a' * 20}", "  ours: 1.5 ms", "name: b"]
     assert [line.rstrip() for line in shown(table, width=26)] == lines
+    table = make_table(("name", "ours"), [("a" * 20, "1 ms"), ("", "2 ms")])
+    assert [line.rstrip() for line in shown(table, width=20)][-2:] == [
+        "  ours: 1 ms",
+        "  ours: 2 ms",
+    ]
 
 
 def test_a_console_is_as_wide_as_its_terminal(monkeypatch):

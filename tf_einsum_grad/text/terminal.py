@@ -150,7 +150,9 @@ class FittingTable:
         if self.title:
             yield Text(self.title, style="italic")
         for first, *others in self.rows:
-            yield Text.assemble((f"{self.head[0]}: " if self.head[0] else ""), first, style="bold")
+            if first.plain:  # else the row goes on with what the one above is about
+                name = f"{self.head[0]}: " if self.head[0] else ""
+                yield Text.assemble(name, first, style="bold")
             for name, cell in zip(self.head[1:], others, strict=True):
                 if cell.plain:
                     yield Text.assemble("  ", f"{name}: " if name else "", cell)
