@@ -3,7 +3,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -62,7 +61,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, arguments, message):
 
 def program(*arguments, before="", **options):
     """The program in a process of its own."""
-    code = f"import sys; {before}\nfrom tf_einsum_grad.cli.main import main; sys.exit(main())"
+    code = f"import sys\n{before}\nfrom tf_einsum_grad.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *arguments]
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, **given)
@@ -132,10 +131,15 @@ def test_a_full_disk_is_one_line():
 
 
 def test_an_interrupt_is_one_line_and_130():
-    before = "print('ready', flush=True); import time, tf_einsum_grad.cli.explain as e; e.explain = lambda *_, **__: time.sleep(60)"
+    before = """
+import time, tf_einsum_grad.cli.explain as module
+def explain(*_, **__):
+    print("ready", flush=True)
+    time.sleep(60)
+module.explain = explain
+"""
     process = program("explain", "ij", "2,3", before=before)
     assert process.stdout.readline() == "ready\n"
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, f"{PROGRAM}: interrupted\n")
