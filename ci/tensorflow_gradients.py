@@ -46,6 +46,7 @@ FOUND = {
     "none": findings.NONE,
     "raises": findings.RAISES,
     "second": findings.SECOND,
+    "xla": findings.XLA,
 }
 SAYS = re.compile(r"TensorFlow has no gradient (?:for (\w+) )?here")
 COLUMNS = ("right", "inconclusive", "fault", "says", "meant", "open")
@@ -231,14 +232,18 @@ def by_differences(finding: findings.Finding) -> np.ndarray:
     return gradient
 
 
-def by_tensorflow(finding: findings.Finding) -> np.ndarray | str | None:
+def by_tensorflow(finding: findings.Finding, xla: bool) -> np.ndarray | str | None:
     """Returns TensorFlow's gradient, or what it raises."""
     tensors = {name: tf.constant(value) for name, value in finding.arrays().items()}
-    try:
+
+    def run(tensors: dict[str, tf.Tensor]) -> tf.Tensor | None:
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             y = value_of(finding, tensors)
-        gradient = tape.gradient(y, tensors[finding.wrt])
+        return tape.gradient(y, tensors[finding.wrt])
+
+    try:
+        gradient = tf.function(run, jit_compile=True)(tensors) if xla else run(tensors)
     except Exception as error:
         return type(error).__name__
     return None if gradient is None else tf.convert_to_tensor(gradient).numpy()
@@ -250,7 +255,7 @@ def verified(kind: str, finding: findings.Finding) -> list[str]:
     Raises:
         AssertionError: the formula is wrong, or TensorFlow is right by now.
     """
-    arrays, theirs = finding.arrays(), by_tensorflow(finding)
+    arrays, theirs = finding.arrays(), by_tensorflow(finding, xla=kind == "xla")
     right = np.asarray(finding.right(*arrays.values()))
     assert np.allclose(right, by_differences(finding), 1e-4, 1e-6), f"{finding.code}: {right}?"
     as_said = {
