@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
-from tf_einsum_grad.algebra.names import show_names
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.operands import check_dtypes, convert_operands, eager_signature
@@ -20,13 +19,14 @@ from tf_einsum_grad.execution.runtime_checks import (
     Guard,
     compare_sizes,
     give_ranks,
-    op_name,
     split_ellipsis,
 )
-from tf_einsum_grad.execution.vjp import Rule, contract, contract_in_graph, eager_rule
+from tf_einsum_grad.execution.sparse import find_sparse, run_sparse
+from tf_einsum_grad.execution.steps import run_step
+from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
 from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
-from tf_einsum_grad.planning.plan import Plan, Step, make_plan
+from tf_einsum_grad.planning.plan import Plan, make_plan
 
 __all__ = ["run_call", "run_eager_call"]
 
@@ -66,11 +66,15 @@ def run_call(
     target = _target()
     with tf.name_scope(name or "einsum") if target != "eager" else nullcontext():
         parsed = parse_call(text, len(operands))
+        given, given_tensors = _read_sizes(text, "sizes", sizes)
+        hints, _ = _read_sizes(text, "size_hints", size_hints)
+        k = find_sparse(text, operands)
+        if k is not None:
+            options = (given, given_tensors, hints, target, optimize)
+            return run_sparse(text, parsed, operands, k, *options)
         tensors = convert_operands(text, operands)
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
         shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now
-        given, given_tensors = _read_sizes(text, "sizes", sizes)
-        hints, _ = _read_sizes(text, "size_hints", size_hints)
         call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
         key = hashable_optimize(optimize)
         cached = key is not None and all(_is_key(size) for _, size in given + hints)
@@ -210,25 +214,9 @@ def _run_in_graph(
     values = _drop(binding, tensors)
     with tf.control_dependencies(guards) if guards else nullcontext():
         for step in prepared.plan.steps:
-            operands = [values[k] for k in step.operands]
-            names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
-            sizes = {new: given[old] for new, old in names if old in given}
-            with _check_scope(text, step, len(tensors)):
-                values.append(contract_in_graph(step.contraction, operands, sizes))
+            values.append(run_step(text, step, values, given, len(tensors)))
     result = values[-1]
     if None in (private.shape_tuple(result) or (None,)):
         known = dict(binding.sizes)
         result.set_shape([known[label] for label in binding.equation.output])
     return result
-
-
-def _check_scope(text: str, step: Step, n_operands: int) -> AbstractContextManager[Any]:
-    """A scope for kernels that compare sizes, which says what they require."""
-    names = zip(step.contraction.equation.labels, step.equation.labels, strict=True)
-    labels = [show_names(text, old) for new, old in names if new in step.contraction.elastic]
-    if not labels:
-        return nullcontext()
-    words = ["requires one size for", " and ".join(f"label {label}" for label in labels)]
-    if max(step.operands) < n_operands:
-        words += ["of operands", " and ".join(map(str, step.operands))]
-    return tf.name_scope(op_name(*words, "in", show_names(text, str(step.equation))))

@@ -87,7 +87,12 @@ def _convert_tensor_like(equation: str, k: int, x: Any) -> Any:
     """A tensor for whatever has a dtype of its own: a variable of TensorFlow's or Keras', ..."""
     if isinstance(x, (tf.Tensor, *_WITHOUT_DTYPE)):
         return x
-    if x is None or isinstance(x, tf.RaggedTensor | tf.SparseTensor | tf.IndexedSlices):
+    if isinstance(x, tf.RaggedTensor):
+        raise OperandError(
+            f"einsum {equation!r} requires dense tensors, or one sparse one, got RaggedTensor for "
+            f"operand {k}; x.to_tensor() pads it with zeros, x.to_sparse() leaves them out"
+        )
+    if x is None or isinstance(x, tf.SparseTensor | tf.IndexedSlices):
         raise OperandError(
             f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
         )

@@ -9,6 +9,7 @@ that one operand repeats, and a size that the caller gave.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,7 +18,14 @@ from tf_einsum_grad.algebra.names import show_names
 from tf_einsum_grad.algebra.sizes import Binding
 from tf_einsum_grad.execution import private
 
-__all__ = ["Guard", "compare_sizes", "give_ranks", "op_name", "split_ellipsis"]
+__all__ = [
+    "Guard",
+    "compare_sizes",
+    "give_ranks",
+    "op_name",
+    "require_size",
+    "split_ellipsis",
+]
 
 Guard = tf.Tensor | tf.Operation
 # The dimensions before an ellipsis, of it, and after it; vectors.
@@ -59,16 +67,24 @@ def _require(
     text: str, words: tuple[str, str, int], x: tf.Tensor, axis: int, other: int | None
 ) -> list[Guard]:
     """Ops that fail unless a dimension is that of another axis; or where that is None, 0 or 1."""
-    shape, (what, label, k) = tf.shape(x), words
-    got = shape[axis]
-    size = tf.minimum(got, 1) if other is None else shape[other]
+    shape = tf.shape(x)
+    if other is not None:
+        return require_size(text, words, shape[axis], shape[other])
+    return require_size(text, words, shape[axis], tf.minimum(shape[axis], 1), 0)
+
+
+def require_size(
+    text: str, words: tuple[str, str, int], got: Any, size: Any, wanted: Any = None
+) -> list[Guard]:
+    """Ops that fail unless two sizes are equal; `words` are what of which operand has them."""
+    what, label, k = words
     # Without quotation marks, which the op would print with backslashes.
     message = f"einsum {text} requires one size for {what} {label} of operand {k}, got"
     # XLA drops assertions; but it evaluates both shapes when it compiles, and refuses to reshape
     # where they differ.
     name = op_name("requires one size for", what, label, "of operand", k)
     shaped = tf.reshape(tf.zeros([got], tf.bool), [size], name=name)
-    wanted = 0 if other is None else size
+    wanted = size if wanted is None else wanted
     return [tf.debugging.Assert(tf.equal(got, size), [message, wanted, got]), shaped]
 
 

@@ -22,10 +22,12 @@ from tf_einsum_grad.execution.shapes import Dim, Sizes
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import lower
 
-__all__ = ["Rule", "contract", "contract_in_graph", "eager_rule"]
+__all__ = ["Gradients", "Rule", "contract", "contract_in_graph", "eager_rule", "with_rule"]
 
 Gradients = list[tf.Tensor | None]
 Vjp = Callable[[tf.Tensor], Gradients]
+# Of the operands, the cotangent, and whether each operand needs a gradient.
+PullBack = Callable[[Sequence[tf.Tensor], Any, Sequence[bool]], Gradients]
 
 _ops: Any = tf.raw_ops  # generated, and without types
 
@@ -113,6 +115,8 @@ def contract_in_graph(
 ) -> tf.Tensor:
     """One contraction of one or two operands in the graph being traced, with its gradient.
 
+    In eager mode too, for sizes that differ from call to call: they are read off the operands.
+
     Args:
         contraction: what to compute.
         operands: of this graph, or of one around it.
@@ -128,30 +132,47 @@ def contract_in_graph(
 
     if not is_differentiable(contraction.dtype):
         return run(*operands)
+
+    def pull_back(
+        operands: Sequence[tf.Tensor], cotangent: Any, needed: Sequence[bool]
+    ) -> Gradients:
+        return _pull_back_in_graph(contraction, operands, cotangent, needed)
+
+    return with_rule(run, pull_back, operands)
+
+
+def with_rule(
+    run: Callable[..., tf.Tensor], pull_back: PullBack, operands: Sequence[tf.Tensor]
+) -> tf.Tensor:
+    """Runs a function of tensors, with its gradient, in eager mode or in the graph being traced.
+
+    Args:
+        run: computes the result from the operands and constants.
+        pull_back: its VJP, of the operands, the cotangent, and whether each operand needs one; it
+            takes all it needs from these operands, which are of the graph that it runs in.
+        operands: of this graph, or of one around it.
+    """
     everything = [True] * len(operands)
-    if not (private.HAS_RECORD and private.HAS_OP_GRADIENT):
+    eager = tf.executing_eagerly()
+    if not (private.HAS_RECORD and (eager or private.HAS_OP_GRADIENT)):
         return _by_custom_gradient(
-            run,
-            lambda cotangent, needed: _pull_back_in_graph(contraction, operands, cotangent, needed),
-            operands,
+            run, lambda cotangent, needed: pull_back(operands, cotangent, needed), operands
         )
-    operands = [private.bring_here(x) for x in operands]
+    operands = operands if eager else [private.bring_here(x) for x in operands]
     needed = [private.recording() and private.needs_gradient(x) for x in operands]
-    # Tapes see the kernels too: where `tf.vectorized_map` leaves one as it is, since nothing in it
-    # depends on the loop, they have to know what it comes from.
-    result = private.give_gradient(
-        run(*operands),
-        operands,
-        lambda residuals, cotangent: _pull_back_in_graph(
-            contraction, residuals, cotangent, everything
-        ),
-    )
-    if any(needed):
-        private.record(
-            result,
+    if eager:
+        with private.stopped():
+            result = run(*operands)
+    else:
+        # Tapes see the kernels too: where `tf.vectorized_map` leaves one as it is, since nothing in
+        # it depends on the loop, they have to know what it comes from.
+        result = private.give_gradient(
+            run(*operands),
             operands,
-            lambda cotangent: _pull_back_in_graph(contraction, operands, cotangent, needed),
+            lambda residuals, cotangent: pull_back(residuals, cotangent, everything),
         )
+    if any(needed):
+        private.record(result, operands, lambda cotangent: pull_back(operands, cotangent, needed))
     return result
 
 

@@ -24,7 +24,7 @@ from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
 from tf_einsum_grad.planning.search import Path
 
-__all__ = ["Plan", "Step", "make_plan"]
+__all__ = ["Plan", "Step", "check_hints", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def make_plan(
         PathError: `optimize` is no path for this equation.
         SizeError: a hint is for a label of another equation, or no size.
     """
-    known, guesses = dict(sizes), _check_hints(equation, hints)
+    known, guesses = dict(sizes), check_hints(equation, hints)
     likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
     for label in elastic:
         if size := known[label]:  # of a label of size 0 all is known
@@ -121,7 +121,12 @@ def make_plan(
     return Plan(equation, tuple(likely.items()), path, start().follow(path))
 
 
-def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
+def check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    """Returns hints as a mapping.
+
+    Raises:
+        SizeError: one is for a label of another equation, or no size.
+    """
     for label, size in hints:
         if label not in equation.labels:
             raise SizeError(
