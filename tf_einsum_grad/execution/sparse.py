@@ -199,15 +199,10 @@ def _prepare(
     """
     binding = bind_call(text, shapes, dict(given), merged)
     k, n_index, nnz = sparse
-    axes = [axis for axis in range(len(shapes[k])) if axis not in binding.dropped[k]]
-    subscripts = binding.equation.inputs[k]
-    n_kept = sum(axis < n_index for axis in axes)
-    index = "".join(dict.fromkeys(subscripts[:n_kept]))
-    values = "".join([label for label in subscripts[n_kept:] if label not in index])
     compute = DTYPES[dtype].accumulates_in
     plan = make_sparse_plan(
         binding.equation,
-        SparseOperand(k, index, values, nnz),
+        SparseOperand.of(binding, k, n_index, nnz),
         binding.sizes,
         compute,
         optimize,

@@ -10,8 +10,7 @@ from tf_einsum_grad.algebra.dtypes import DTYPES, itemsize
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.errors import EinsumError, SizeError
 from tf_einsum_grad.algebra.names import naming, read_call, read_names
-from tf_einsum_grad.algebra.roles import Role, label_roles, num_elements
-from tf_einsum_grad.algebra.sizes import Binding, Shape, Size
+from tf_einsum_grad.algebra.sizes import Binding, Shape
 from tf_einsum_grad.explaining.arguments import (
     DTypeLike,
     ShapeLike,
@@ -22,31 +21,23 @@ from tf_einsum_grad.explaining.arguments import (
 from tf_einsum_grad.explaining.as_html import to_html
 from tf_einsum_grad.explaining.as_text import to_text
 from tf_einsum_grad.explaining.derivation import derivation
-from tf_einsum_grad.explaining.findings import Findings, Gradient, LabelRole, Work
+from tf_einsum_grad.explaining.findings import Findings, Gradient, Work
 from tf_einsum_grad.explaining.names import (
     intermediate_name,
     name_labels,
     operand_name,
-    tensor_names,
 )
 from tf_einsum_grad.explaining.native import native_gradient
-from tf_einsum_grad.explaining.program import show_list, show_program
+from tf_einsum_grad.explaining.program import show_list
 from tf_einsum_grad.explaining.sharding import communication
-from tf_einsum_grad.lowering.contraction import Contraction
-from tf_einsum_grad.lowering.lower import cost_of, lower
+from tf_einsum_grad.explaining.sparse import find_sparse, read_sparse
+from tf_einsum_grad.explaining.work import describe_work, label_findings
+from tf_einsum_grad.lowering.lower import cost_of
 from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan
 
 __all__ = ["Explanation", "explain"]
-
-_ROLES: Mapping[Role, str] = {
-    "batch": "batch: operands and output",
-    "contracting": "contracting: summed over a product",
-    "free": "free: one operand and the output",
-    "summed": "summed: one operand only",
-    "broadcast": "broadcast: new in the output",
-}
 
 
 class Explanation(Findings):
@@ -127,6 +118,10 @@ def _find(
     parsed = parse_equation(equation)
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
     name = read_dtype(equation, dtype, shapes)
+    sparse = read_sparse(equation, shapes)
+    if sparse is not None:
+        options = (optimize, sizes, size_hints, mesh, target)
+        return Explanation(**find_sparse(equation, known, name, sparse, *options))
     binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints, target)
     bound = dict(binding.sizes)
     hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)
@@ -140,7 +135,7 @@ def _find(
         target=target,
         shapes=known,
         output_shape=tuple(bound[label] for label in binding.expanded.output),
-        roles=_roles(binding.equation, bound),
+        roles=label_findings(binding.equation, bound),
         path=plan.path,
         forward=forward,
         gradients=tuple(_gradient(k, parsed, program) for k in range(len(known))),
@@ -156,17 +151,6 @@ def _no_shapes(text: str, equation: Equation) -> tuple[Shape, ...]:
     if equation.has_ellipsis:
         raise SizeError(f"einsum {text!r} requires shapes to be explained, since it has '...'")
     return tuple((None,) * len(subscripts) for subscripts in equation.inputs)
-
-
-def _roles(equation: Equation, sizes: Mapping[str, Size]) -> tuple[LabelRole, ...]:
-    terms = (*equation.inputs, equation.output)
-    names = tensor_names(len(equation.inputs))
-    roles = []
-    for label, role in label_roles(equation).items():
-        diagonal = ", on a diagonal" if any(term.count(label) > 1 for term in terms) else ""
-        places = tuple(name for name, term in zip(names, terms, strict=True) if label in term)
-        roles.append(LabelRole(label, sizes[label], _ROLES[role] + diagonal, places))
-    return tuple(roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +183,7 @@ class _Program:
         step = self.plan.steps[position]
         names = [self.operand(number) for number in step.operands]
         result = self.name(len(self.shapes) + position)
-        return _work(result, step.equation, step.contraction, names)
+        return describe_work(result, step.equation, step.contraction, names)
 
     def backward(self, position: int, i: int) -> Work:
         """What runs for the gradient of a step with respect to its operand `i`."""
@@ -207,29 +191,12 @@ class _Program:
         names = [self.conjugated(self.operand(number)) for number in step.operands]
         names[i] = f"dL/d{self.name(len(self.shapes) + position)}"
         equation, contraction = step.equation.transpose(i), step.contraction.transpose(i)
-        work = _work(f"dL/d{self.name(number)}", equation, contraction, names)
+        work = describe_work(f"dL/d{self.name(number)}", equation, contraction, names)
         if step.contraction.stretches(i):
             work = replace(work, call=f"fit({work.call}, {self.operand(number)})")
         if number < len(self.shapes) and self.binding.dropped[number]:
             work = replace(work, call=f"reshape({work.call}, {show_list(self.shapes[number])})")
         return work
-
-
-def _work(
-    result: str, equation: Equation, contraction: Contraction, operands: Sequence[str]
-) -> Work:
-    lowering, cost = lower(contraction), cost_of(contraction)
-    elements = num_elements(contraction.equation.output, contraction.likely_sizes)
-    return Work(
-        result=result,
-        equation=str(equation),
-        kernel=lowering.kernel,
-        call=show_program(lowering, equation, dict(contraction.sizes), operands),
-        flops=cost.flops,
-        bytes_moved=cost.bytes_moved,
-        result_bytes=elements * itemsize(contraction.dtype),
-        scratch_bytes=cost.scratch_bytes,
-    )
 
 
 def _gradient(k: int, parsed: Equation, program: _Program) -> Gradient:

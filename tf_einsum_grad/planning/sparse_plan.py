@@ -35,7 +35,7 @@ __all__ = ["entries_to_expect", "make_sparse_plan"]
 # Entries among elements, where nothing is known: of what people keep sparse, one in a hundred is
 # much already.
 UNKNOWN_DENSITY = 0.01
-# Up to so many operands every order is tried; of more, the path of dense operands is followed.
+# Of up to so many operands every order is tried; of more, the cheapest next step is taken.
 FEW = 4
 # What TensorFlow has a sparse-dense product for, on CPU.
 MATMUL_DTYPES = ("float32", "float64", "complex64", "complex128", "int32")
@@ -119,7 +119,7 @@ def _path(
 ) -> Path | None:
     """The path to follow, in pairs; None for any."""
     key = hashable_optimize(optimize)
-    if key == "auto" and len(start.terms) <= FEW:
+    if key == "auto":
         return None
     terms = tuple([planner.dense_labels(term) for term in start.terms])
     reduced = Equation(terms, planner.equation.output)
@@ -304,7 +304,10 @@ class _Planner:
         if self._entries(state) is None:
             rest = self._price_rest(tuple([term.labels for term in state.terms]), path)
             return state._replace(cost=state.cost + rest, path=path or ())
-        ends = [self.best(move, rest) for move, rest in self._moves(state, path)]
+        moves = self._moves(state, path)
+        if path is None and len(state.terms) > FEW:
+            return self.best(min(moves, key=lambda move: move[0].cost)[0], None)
+        ends = [self.best(move, rest) for move, rest in moves]
         return min(ends, key=lambda end: end.cost)
 
     def _entries(self, state: _State) -> _Term | None:
@@ -322,7 +325,10 @@ class _Planner:
             a, b = state.terms[i], state.terms[j]
             others = [term for term in state.terms if term not in (a, b)]
             if entries not in (a, b):
-                yield self.write.contract(state, [a, b], self._kept(a, b, others))[0], rest
+                kept = self._kept(a, b, others)
+                known = any(self._is_as_large(term.labels) for term in (a, b))
+                if known or path is not None or not self._is_as_large(kept):
+                    yield self.write.contract(state, [a, b], kept)[0], rest
                 continue
             dense = a if b is entries else b
             if self._shared(dense) or self._kept_index(others):  # else entries add up before
@@ -383,14 +389,16 @@ class _Planner:
         output = self.equation.output
         if len(terms) == 1:
             return 0.0 if terms[0] == output else self.write.prices.contraction(*terms, output)
-        costs = []
+        ways = []
         for (i, j), rest in _pairs(len(terms), path):
             a, b = terms[i], terms[j]
             others = [term for position, term in enumerate(terms) if position not in (i, j)]
             kept = "".join([x for x in dict.fromkeys(a + b) if x in output + "".join(others)])
             cost = self.write.prices.contraction(a, b, kept)
-            costs.append(cost + self._price_rest((*others, kept), rest))
-        return min(costs)
+            ways.append((cost, (*others, kept), rest))
+        if path is None and len(terms) > FEW:
+            ways = [min(ways, key=lambda way: way[0])]
+        return min([cost + self._price_rest(left, rest) for cost, left, rest in ways])
 
 
 def _pairs(n: int, path: Path | None) -> Iterator[tuple[tuple[int, int], Path | None]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.equation import Equation
-from tf_einsum_grad.algebra.sizes import Size
+from tf_einsum_grad.algebra.sizes import Binding, Size
 from tf_einsum_grad.planning.plan import Plan, Step
 
 __all__ = ["Gather", "Scatter", "SparseMatMul", "SparseOperand", "SparsePlan", "SparseStep"]
@@ -38,6 +38,15 @@ class SparseOperand:
     index: str
     values: str
     nnz: int | None
+
+    @classmethod
+    def of(cls, binding: Binding, number: int, n_index: int, nnz: int | None) -> SparseOperand:
+        """Returns operand `number`, whose indices are for its first `n_index` axes."""
+        dropped, subscripts = binding.dropped[number], binding.equation.inputs[number]
+        n_kept = n_index - sum(axis < n_index for axis in dropped)
+        index = "".join(dict.fromkeys(subscripts[:n_kept]))
+        values = "".join([label for label in subscripts[n_kept:] if label not in index])
+        return cls(number, index, values, nnz)
 
 
 @dataclass(frozen=True, slots=True)
