@@ -129,12 +129,12 @@ def test_eager(equation, k):
     compare_all(lambda *operands: teg.einsum(equation, *operands), equation, k)
 
 
-@pytest.mark.parametrize(("equation", "k"), CASES)
+@pytest.mark.parametrize(("equation", "k"), CASES[::2])
 def test_graph_of_unknown_sizes(equation, k):
     compare_all(in_graph(equation, draw_operands(equation, k)[0], known=False), equation, k)
 
 
-@pytest.mark.parametrize(("equation", "k"), CASES[::4])
+@pytest.mark.parametrize(("equation", "k"), CASES[1::5])
 def test_graph_of_known_sizes(equation, k):
     compare_all(in_graph(equation, draw_operands(equation, k)[0]), equation, k)
 
@@ -195,7 +195,7 @@ def test_half_types_accumulate_in_float32():
     np.testing.assert_allclose(teg.einsum("ij,jk->ik", ones, dense), [[40.97, 40.97]], rtol=1e-3)
 
 
-@pytest.mark.parametrize(("equation", "k"), CASES[::3])
+@pytest.mark.parametrize(("equation", "k"), CASES[::4])
 @pytest.mark.parametrize("known", [True, False])
 def test_without_entries(equation, k, known):
     operands, dense = draw_operands(equation, k)

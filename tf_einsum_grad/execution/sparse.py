@@ -165,7 +165,7 @@ def _ensure_rank(x: tf.SparseTensor, rank: int, k: int) -> tf.SparseTensor:
         return x
     name = op_name("requires rank", rank, "for operand", k)
     indices = tf.ensure_shape(x.indices, [None, rank], name=name)
-    return tf.SparseTensor(indices, x.values, tf.ensure_shape(x.dense_shape, [rank]))
+    return tf.SparseTensor(indices, x.values, tf.ensure_shape(x.dense_shape, [rank], name=name))
 
 
 def _about(nnz: int | None) -> int | None:
