@@ -32,7 +32,9 @@ def einsum(
             NumPy's other form, operands each followed by a sublist of labels, integers or names:
             `einsum(a, ["i", "j"], b, ["j", "k"], ["i", "k"])`; then errors say the names.
         *operands: tensors, variables and arrays of one dtype; Python numbers and lists take the
-            dtype of the others. Dimensions of size 1 broadcast.
+            dtype of the others. Dimensions of size 1 broadcast. One may be a `tf.SparseTensor` or
+            `tf.IndexedSlices`, which is never made dense; its values' gradient is the transposed
+            equation at their indices.
         optimize: the contraction path: a bool, the name of an opt_einsum optimiser (or a name and
             a memory limit: elements, "max_input", None), a path, what `np.einsum_path` returns, or
             an optimiser. "optimal" takes the fewest FLOPs; "auto" (or True) at most 1.5 times as

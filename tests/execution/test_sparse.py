@@ -524,3 +524,33 @@ def test_errors():
     for arguments, message in cases:
         with pytest.raises(teg.EinsumError, match=message):
             teg.einsum(*arguments)
+
+
+def test_xla_does_not_know_how_many_entries_there_are():
+    @tf.function(jit_compile=True, autograph=False)
+    def run(x):
+        sparse = tf.sparse.from_dense(x)
+        with tf.GradientTape() as tape:
+            tape.watch(sparse.values)
+            value = teg.einsum("ij,jk->ik", sparse, tf.ones([3, 2]))
+        return value, tape.gradient(value, sparse.values)
+
+    value, gradient = run(tf.constant([[1.0, 0, 2], [0, 3, 0]]))
+    np.testing.assert_array_equal(value, [[3, 3], [3, 3]])
+    np.testing.assert_array_equal(gradient, [2, 2, 2])
+
+
+def test_installed_and_with_names():
+    x, y = tf.sparse.from_dense([[0.0, 2.0]]), tf.ones([2, 3])
+    with teg.installed():
+        np.testing.assert_array_equal(tf.einsum("ij,jk->ik", x, y), [[2, 2, 2]])
+    named = teg.einsum(x, ["row", "column"], y, ["column", "to"], ["to", "row"])
+    np.testing.assert_array_equal(named, [[2], [2], [2]])
+    with pytest.raises(teg.SizeError, match="for label 'column', got 2 in operand 0"):
+        teg.einsum(x, ["row", "column"], y, ["to", "column"], ["row"])
+
+
+def test_sparse_inputs_of_keras():
+    x = tf.keras.Input((5,), sparse=True)
+    model = tf.keras.Model(x, teg.einsum("bi,ij->bj", x, tf.ones([5, 3])))
+    np.testing.assert_array_equal(model(tf.sparse.eye(2, 5)), np.ones([2, 3]))

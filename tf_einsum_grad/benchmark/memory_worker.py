@@ -24,7 +24,7 @@ from tf_einsum_grad.benchmark.workloads import Mode, Workload
 if TYPE_CHECKING:
     from tf_einsum_grad.benchmark.variants import Variant
 
-__all__ = ["peak_bytes"]
+__all__ = ["peak_bytes", "peak_of"]
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -45,11 +45,11 @@ def peak_bytes(workload: Workload, mode: Mode, who: Variant) -> int:
     for _ in range(2):
         call()
     if os.access(_CLEAR_REFS, os.W_OK):
-        return max(_peak_of(call) for _ in range(3))
+        return max(peak_of(call) for _ in range(3))
     return max(0, _ru_maxrss() - before)
 
 
-def _peak_of(call: Callable[[], Any]) -> int:
+def peak_of(call: Callable[[], Any]) -> int:
     """The peak of one call, from a heap that holds what is alive and nothing else.
 
     Freed memory that the process kept would be reused unseen. And glibc often fails to reuse an

@@ -19,6 +19,8 @@ from tf_einsum_grad.lowering.machine import Target
 
 __all__ = ["add_up", "look_up", "multiply"]
 
+_ROW_PRODUCTS = parse_equation("zk,zk->z")
+
 _ops: Any = tf.raw_ops  # generated, and without types
 
 
@@ -80,18 +82,15 @@ def multiply(
         if needed[0]:
             rows, columns = tf.unstack(indices, num=2, axis=1)
             pair = [look_up(cotangent, rows), _conjugate(look_up(dense, columns))]
-            gradients[0] = contract_in_graph(_row_products(values.dtype.name, target), pair)
+            sizes = {"z": None, "k": dense.shape[1]}
+            products = Contraction.of(_ROW_PRODUCTS, sizes, values.dtype.name, target)
+            gradients[0] = contract_in_graph(products, pair)
         if needed[3]:
             swapped = tf.reverse(indices, [1]), tf.reverse(shape, [0])
             gradients[3] = multiply(_conjugate(values), *swapped, cotangent, target)
         return gradients
 
     return with_rule(run, pull_back, [values, indices, shape, dense])
-
-
-def _row_products(dtype: str, target: Target) -> Contraction:
-    sizes = {"z": None, "k": None}
-    return Contraction.of(parse_equation("zk,zk->z"), sizes, dtype, target)
 
 
 def _conjugate(x: tf.Tensor) -> tf.Tensor:

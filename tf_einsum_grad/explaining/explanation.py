@@ -75,7 +75,8 @@ def explain(
     Args:
         equation: any equation that `einsum` takes; or, as there, shapes each followed by a sublist.
         *shapes: one for each operand: a sequence of sizes, None where unknown, or anything with a
-            `shape`. None at all explains the equation by itself.
+            `shape`. One may be a `tf.SparseTensor` or its spec. None at all explains the equation
+            by itself.
         dtype: of the operands; by default that of the first that has one, else float32.
         optimize: as for `einsum`.
         sizes: as for `einsum`.
