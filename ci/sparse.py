@@ -112,7 +112,7 @@ def rows(seconds: float) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each equation and density")
-    print("| equation | density | time | matmul | dense | memory | matmul | dense |")
+    print("| equation | density | time | TF | dense | memory | TF | dense |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for row in rows(parser.parse_args().seconds):
         print(row, flush=True)
