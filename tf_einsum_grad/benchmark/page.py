@@ -49,7 +49,7 @@ table.suite th:nth-child(-n+3) { text-align: left; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .88rem; }
 dd { margin: 0; } @media (max-width: 40rem) { dl { display: block; } dt { font-weight: 600; } }
 tr.mean td { font-weight: 600; } details { margin: .5rem 0; } summary { cursor: pointer; }
-code { font-size: .92em; } .failed { color: #d55e00; }
+code { font-size: .92em; } summary { overflow-wrap: anywhere; } .failed { color: #d55e00; }
 """
 
 
