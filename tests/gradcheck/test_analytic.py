@@ -1,8 +1,11 @@
 """The gradients that TensorFlow computes, in each variant."""
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gradcheck.cases import under_xla
 from tests.gradcheck.helpers import names, with_gradient, x
 from tf_einsum_grad.gradcheck import check_gradients
 
@@ -81,3 +84,43 @@ def test_variants_are_each_checked_and_reported():
     )
     assert no_kernel.variants["eager"] == "PASS" and no_kernel.variants["xla"] == "INCONCLUSIVE"
     assert not no_kernel.passed and "cannot run in variant xla" in no_kernel.summary()
+
+
+def test_by_default_what_models_are_trained_with_is_checked():
+    factor = lambda: 1.0 if tf.executing_eagerly() else 2.0  # noqa: E731
+    in_graphs = with_gradient(tf.sin, lambda dy, v: factor() * dy * tf.cos(v))
+    report = check_gradients(in_graphs, x(4))
+    assert dict(report.variants) == {"eager": "PASS", "graph": "FAIL"}, report.summary()
+    in_xla = with_gradient(tf.sin, lambda dy, v: dy * tf.cos(v) * (1 + float(under_xla())))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(in_xla)])
+    model.compile(loss="mse", jit_compile=True)
+    report = check_gradients(model, x(2, 4))
+    assert dict(report.variants) == {"eager": "PASS", "graph": "PASS", "xla": "FAIL"}
+    model.compile(loss="mse", jit_compile=False)
+    assert set(check_gradients(model, x(2, 4)).variants) == {"eager", "graph"}
+    untraceable = lambda v: v * float(v.numpy().size)  # noqa: E731
+    assert set(check_gradients(untraceable, x(4)).variants) == {"eager"}
+
+
+def test_a_variant_that_nobody_asked_for_need_not_run():
+    eager_only = with_gradient(tf.sin, lambda dy, v: dy * np.cos(v.numpy()))
+    report = check_gradients(eager_only, x(4))
+    assert report.passed and set(report.variants) == {"eager"}
+    assert "cannot run in variant graph" in report.summary()
+    asked = check_gradients(eager_only, x(4), variants=("eager", "graph"))
+    assert asked.status != "PASS"
+
+
+def test_a_loss_has_its_own_cotangent():
+    seen = []
+
+    @tf.custom_gradient
+    def loss(v):
+        def grad(dy):
+            seen.append(float(dy))
+            return 2 * dy * v
+
+        return tf.reduce_sum(v**2), grad
+
+    assert check_gradients(loss, x(4), variants="eager").passed
+    assert 1.0 in seen and len(set(seen)) == 3

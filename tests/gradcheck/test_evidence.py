@@ -60,6 +60,34 @@ def test_an_output_that_is_zero_but_for_rounding_is_no_reason_for_doubt():
     assert check_gradients(lambda v: (wrong(v), fn(v)[1]), x(7)).status == "FAIL"
 
 
+def test_a_relu_that_rounding_turns_on_or_off_is_not_flagged():
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=64).astype(np.float32)
+    w = rng.normal(size=(64, 60)).astype(np.float32)
+    w[0] -= (v.astype(np.float64) @ w) / v[0]  # all but zero, in float32
+    w[:, 30:] = rng.normal(size=(64, 30))
+
+    def fn(v, w):
+        return tf.reduce_sum(tf.nn.relu(tf.linalg.matvec(w, v, transpose_a=True)) * scale)
+
+    scale = tf.constant(rng.normal(size=60), tf.float32)
+    for seed in range(3):
+        report = check_gradients(fn, (v, w), seed=seed)
+        assert report.status != "FAIL", report.summary()
+
+
+def test_a_loss_that_vanishes_or_overflows_in_half_precision():
+    def loss(factor):
+        half = lambda v: tf.cast(2 * tf.cast(v, tf.float16), tf.float32)  # noqa: E731
+        return lambda v: factor * tf.reduce_mean(half(v) ** 2)
+
+    vanishes = check_gradients(loss(1e-9), x(6))
+    assert vanishes.status == "FAIL" and "scale the loss" in vanishes.summary()
+    assert check_gradients(loss(1e6), x(6)).status == "NONFINITE"
+    assert check_gradients(loss(1.0), x(6)).passed
+    assert check_gradients(loss(64.0), x(6)).passed
+
+
 # ------------------------------------------------------------------ symmetric leaves, amplitude
 
 DIRECTION = np.random.default_rng(0).normal(size=(3, 3))

@@ -56,6 +56,7 @@ WRONG = {"analytic": 1.01}
 # A derivative known to 1%, far off: neither right nor wrong.
 VAGUE = {"estimate": numeric(1.0, 0.1), "analytic": 3.0, "scale": 3.0}
 HALF = {"eps": EPS["float16"], "rtol": 1e-2}
+VANISHED = {**HALF, "analytic": 0.0, "scale": 0.0}
 FLAT = {"analytic": 1e-10, "scale": 1e-10, "estimate": numeric(1e-10)}
 VANISHING = {"analytic": 0.0, "scale": 0.0, "estimate": numeric(0.0, 1e-5, vanishing=True)}
 KINK = {"estimate": numeric(kink="kink")}
@@ -78,6 +79,9 @@ ANSWERS = [
     ("at_kink", evidence(estimate=numeric(kink="jump")), "JUMP"),
     ("disputed", evidence(estimate=numeric(rival=2.0)), "INCONCLUSIVE"),
     ("disputed", evidence(analytic=2.05, estimate=numeric(rival=2.0)), "INCONCLUSIVE"),
+    ("vanished", evidence(**VANISHED), "FAIL"),
+    ("rounded", evidence(unknown=[Need.NOISE], **{**VANISHED, "scale": 1e-9}), Need.NOISE),
+    ("rounded", evidence(unknown=[Need.NOISE], **{**VANISHED, "eps": EPS["float32"]}), Need.NOISE),
     ("rounded", evidence(unknown=[Need.NOISE], **WRONG), Need.NOISE),
     ("rounded", evidence(unknown=[Need.EXACT], **WRONG), Need.EXACT),
     ("rounded", evidence(unknown=[Need.TRACED], exact=exact(), **WRONG), Need.TRACED),
@@ -150,6 +154,8 @@ OVERLAPS = [
     ("at_kink", "disputed", evidence(estimate=numeric(kink="kink", rival=2.0))),
     ("disputed", "rounded", evidence(unknown=[Need.NOISE], analytic=2.0, estimate=numeric(rival=2.0))),
     ("disputed", "right", evidence(estimate=numeric(rival=2.0))),
+    ("disputed", "vanished", evidence(**{**VANISHED, "estimate": numeric(rival=0.0)})),
+    ("vanished", "rounded", evidence(unknown=[Need.NOISE], **VANISHED)),
     ("vanishing", "inaccurate", evidence(reference_eps=0.0, **VANISHING)),
     ("rounded", "drawn_otherwise", evidence(unknown=[Need.NOISE], other_draws=True, **WRONG)),
     ("rounded", "missing", evidence(unknown=[Need.NOISE], connected=False, **WRONG)),
@@ -307,6 +313,20 @@ def test_nothing_is_reported_where_nothing_was_compared():
 )  # fmt: skip
 def test_obstacles(obstacle, status):
     assert obstructed(obstacle, "why") == Verdict(Status(status), "why")
+
+
+def test_leaves_tested_together():
+    def together(**changes):
+        found = evidence(unknown=[Need.NOISE], **{"share": 0.1, **changes})
+        return answer_of(verdict.decide_together(found))
+
+    assert together() == "PASS"
+    assert together(analytic=1 + 5e-5, estimate=numeric(error=1e-5)) == "PASS"  # within 3 rtol
+    assert together(analytic=1 + 7e-5, estimate=numeric(error=1e-5)) == "INCONCLUSIVE"
+    assert together(analytic=1 + 7e-5, atol=1.0) == "FAIL"
+    assert together(**WRONG) == "FAIL"  # and not Need.NOISE
+    assert together(**KINK) == "KINK"
+    assert together(analytic=1 + 5e-5, estimate=numeric(error=1e-3)) == "PASS"  # they agree
 
 
 def test_next_to_a_kink():

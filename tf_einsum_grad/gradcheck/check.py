@@ -43,7 +43,7 @@ def check_gradients(
     training: bool | None = None,
     order: int = 1,
     n_directions: int = 2,
-    variants: VariantName | Sequence[VariantName] = ("eager",),
+    variants: VariantName | Sequence[VariantName] | None = None,
     reference: ReferenceChoice = "auto",
     rtol: float | None = None,
     atol: float | None = None,
@@ -70,7 +70,9 @@ def check_gradients(
         training: passed on as `training=`.
         order: 2 checks second derivatives as well, by reverse over reverse.
         n_directions: random directions, each with one backward pass per variant.
-        variants: any of "eager", "graph", "xla", "forward".
+        variants: any of "eager", "graph", "xla", "forward". By default what models are trained
+            with: "eager", "graph" where the function can be traced, and "xla" where it is a
+            Keras model that is compiled with it.
         reference: where finite differences are taken. "promote": the traced graph in float64;
             "clone": a float64 copy of a Keras model; "native": the function itself; "auto": the
             first of these that works and computes the same values.
@@ -104,8 +106,10 @@ def check_gradients(
     single = isinstance(variants, str) or not isinstance(variants, Iterable)
     names: Any = [variants] if single else variants
     options = Options(
-        order, tuple(dict.fromkeys(names)), reference, n_directions, rtol, atol, kinks,
-        stop_gradient, localize, max_evaluations, seed, seconds,
+        order=order, variants=("eager",) if variants is None else tuple(dict.fromkeys(names)),
+        reference=reference, n_directions=n_directions, rtol=rtol, atol=atol, kinks=kinks,
+        stop_gradient=stop_gradient, localize=localize, max_evaluations=max_evaluations,
+        seed=seed, seconds=seconds,
     )  # fmt: skip
     start = time.perf_counter()
     # What is not finite is a finding, and not for NumPy to warn of.
@@ -114,6 +118,9 @@ def check_gradients(
         problem = build_problem(
             fn_or_model, inputs, variables=variables, wrt=wrt, loss=loss, training=training
         )
+        if variants is None:
+            more = _trained_with(problem)
+            options = replace(options, variants=("eager", *more), by_default=more)
         guard.watch(problem.variables)
         guard.reseed = problem.concrete is None or draws(problem.concrete)
         check = _Check(problem, options, guard)
@@ -213,7 +220,7 @@ class _Check:
         return GradientReport(
             status=worst(leaf.status for leaf in merged.values()),
             leaves=(*merged.values(), *skipped),
-            variants={name: worst(found) for name, found in self.statuses.items()},
+            variants={name: worst(found) for name, found in self.statuses.items() if found},
             seed=self.options.seed,
             reference=self.reference,
             evaluations=sum(run.oracle.evaluations for run in self.runs),
@@ -225,6 +232,15 @@ class _Check:
             order=max(run.order for run in self.runs),
             name=name,
         )
+
+
+def _trained_with(problem: Problem) -> tuple[VariantName, ...]:
+    """Returns the variants, beside eager, that `fit` or a training step would run in."""
+    if problem.concrete is None:
+        return ()
+    model = problem.model
+    xla = getattr(model, "compiled", False) and getattr(model, "jit_compile", None) is True
+    return ("graph", "xla") if xla else ("graph",)
 
 
 def _name(fn: Callable[..., Any]) -> str:

@@ -2,15 +2,14 @@
 
 Let leaf l have the error e_l (its gradient's derivative along its own direction, minus the numeric
 one), and the tolerance t_l if it were tested alone. Moving all leaves of a group at once, each by
-w_l times its direction, tests |sum_l w_l e_l| <= T, where T is at most 3/8 w_l t_l for each l: an
-eighth for errors of the gradient, a quarter for those of the numeric derivative. What is lost by
-that?
+w_l times its direction, tests |sum_l w_l e_l| <= T, where T is at most 3/8 w_l t_l for each l.
+What is lost by that?
 
     The weights w_l are s a_l c_l, with a random sign s (that of the leaf's direction, which has
-    random signs throughout), a_l drawn from U[0.5, 1.5], and c_l fixed. Condition on all other
-    leaves: their sum is some number R, whatever their errors. The sum passes if s a_l lies within
-    T / |c_l e_l| of -R / (c_l e_l), an interval of length 2 T / |c_l e_l|; and s a_l has a density
-    of at most 1/2. So
+    random signs throughout), a_l drawn from U[0.5, 1.5], and c_l fixed. Condition on all else: the
+    other leaves, and the error of finite differences, add up to some number R. The sum passes if
+    s a_l lies within T / |c_l e_l| of -R / (c_l e_l), an interval of length 2 T / |c_l e_l|; and
+    s a_l has a density of at most 1/2. So
 
         P(passes) <= T / |c_l e_l| <= 3/8 w_l t_l / |c_l e_l| <= 0.57 t_l / |e_l|.
 
@@ -18,11 +17,11 @@ that?
     0.33 / k^2 by two, however many leaves there are, and even if the errors of all are the same
     fault's. The wrong gradients that people write are off by thousands of tolerances.
 
-That needs a numeric derivative of the sum as accurate as that of each leaf would be. So each leaf's
-share of the change is the same, and groups are formed of leaves whose gradients have a similar
-size: then none is moved by much less than it would be alone. Leaves that are zero everywhere,
-such as the biases of a new model, have no size, and are moved across more kinks; they are kept
-apart. A group that does not pass is halved.
+It passes only if the numeric derivative of the sum is about as accurate as that of each leaf would
+be. So each leaf's share of the change is the same, and groups are formed of leaves whose gradients
+have a similar size: then none is moved by much less than it would be alone. Leaves that are zero
+everywhere, such as the biases of a new model, have no size, and are moved across more kinks; they
+are kept apart. A group that does not pass is halved.
 """
 
 from __future__ import annotations

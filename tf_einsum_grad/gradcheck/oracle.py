@@ -129,9 +129,11 @@ class Oracle:
             for i, (x, leaf) in enumerate(zip(point.values, self.problem.leaves, strict=True))
         ]
 
-    def shaken_pass(self, point: Point, variant: Variant, number: int = 0) -> Backward:
-        """Runs the backward pass with every leaf moved by about an ulp."""
-        return variant.backward(self.shaken(point, number), point.cotangents[number])
+    def shaken_pass(
+        self, point: Point, variant: Variant, number: int = 0, shake: int = 0
+    ) -> Backward:
+        """Runs the backward pass with every leaf moved by about an ulp, one way or another."""
+        return variant.backward(self.shaken(point, shake), point.cotangents[number])
 
     def _native(self, variant: Variant, values: Arrays) -> list[Array]:
         self._extra += 1
@@ -161,10 +163,10 @@ class Oracle:
         names = ", ".join(refused)
         if not accepted:
             which = f"{variant.name}: the {names} reference"
-            self._warn(f"{which} computes other values than the function")
+            self.warn(f"{which} computes other values than the function")
         elif refused:
             why = f"{variant.name}: {names} computes other values; used {reference.name}"
-            self._warn(why.replace("native:" + variant.name, "native"))
+            self.warn(why.replace("native:" + variant.name, "native"))
         self.used.add(reference.kind)
         return reference
 
@@ -247,7 +249,7 @@ class Oracle:
                 why = str(error) if isinstance(error, PromotionError) else brief(error)
                 automatic = self.options.reference == "auto"
                 if name != "clone" or not automatic or self.problem.model is not None:
-                    self._warn(f"no {name} reference: {why}")
+                    self.warn(f"no {name} reference: {why}")
         return self._references[name]
 
     def _build(self, name: str, variant: Variant) -> Reference:
@@ -264,10 +266,11 @@ class Oracle:
         built.rebase(problem.base())  # kernels are only found when they run
         if built.native_ops and built.eps > EPS["float64"]:
             kept = ", ".join(sorted(built.native_ops))
-            self._warn(f"kept in their own dtype in the float64 reference: {kept}")
+            self.warn(f"kept in their own dtype in the float64 reference: {kept}")
         return built
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Says what makes the result weaker than it could be, once."""
         if text not in self.warnings:
             self.warnings.append(text)
 

@@ -44,6 +44,7 @@ class Options:
 
     order: int = 1
     variants: tuple[VariantName, ...] = ("eager",)
+    by_default: tuple[VariantName, ...] = ()  # those of them that nobody asked for
     reference: ReferenceChoice = "auto"
     n_directions: int = 2
     rtol: float | None = None

@@ -112,6 +112,10 @@ class Run:
             pairs = zip(values, self.problem.leaves, strict=True)
             u = [direction(self._rng, x, leaf.dtype.as_numpy_dtype) for x, leaf in pairs]
             point.directions.append(u)
+        if self.order == 1 and [y.shape for y in outputs] == [()] and np.isrealobj(outputs[0]):
+            # A loss. Scaled cotangents would hide that its own vanishes, or overflows, on the way.
+            point.cotangents.append([np.ones(())])
+            point.directions.append(point.directions[0])
         return point
 
     def _cotangents(self, outputs: Arrays, sizes: Sequence[float], number: int) -> list[Array]:
@@ -128,12 +132,18 @@ class Run:
         total = len(self.variants) * len(self.problem.leaves) * self.options.n_directions
         PROGRESS.get().compared(min(self._done, total), total)
         findings = []
-        for number in range(self.options.n_directions):
-            for name, variant in self.variants.items():
+        for number in range(len(point.directions)):
+            obstacle = False
+            for name, variant in list(self.variants.items()):
                 leaves = sorted(leaf for v, leaf in wanted if v == name)
-                if not leaves:
+                if not leaves or (obstacle and name in self.options.by_default):
                     continue
-                for finding in self._compare(leaves, name, self._compared(point, number, variant)):
+                compared = self._compared(point, number, variant)
+                if compared is None:
+                    del self.variants[name]
+                    continue
+                obstacle = obstacle or isinstance(compared, Verdict)
+                for finding in self._compare(leaves, name, compared):
                     findings.append(finding)
                     self._done += 1
                     PROGRESS.get().compared(min(self._done, total), total)
@@ -190,30 +200,42 @@ class Run:
     def _verdicts(self, group: Group, at: Comparison) -> list[Verdict] | None:
         """Returns a verdict on each leaf of a group, None if they have to be told apart."""
         verdict = self.measurer.judge_together(at, group)
-        # Where another point tells more, it is asked about all of them.
-        if verdict.status == Status.PASS or self._asks_elsewhere(verdict, group, at):
-            return [self.measurer.share_of(at, group, verdict, leaf) for leaf in group.leaves]
-        return None if verdict.obscure else self.measurer.judge_exactly(at, group)
-
-    def _asks_elsewhere(self, verdict: Verdict, group: Group, at: Comparison) -> bool:
-        if at.point is not self.base_point or self.options.kinks != "jitter":
-            return False
+        shared = [self.measurer.share_of(at, group, verdict, leaf) for leaf in group.leaves]
+        if verdict.status == Status.PASS:
+            return shared
         inaccurate = verdict.status == Status.INCONCLUSIVE and not verdict.estimate.disputed
+        if inaccurate or not verdict.obscure:
+            exactly = self.measurer.judge_exactly(at, group)
+            if exactly is not None:
+                return exactly
+        # Another point tells more; it is asked about all of them.
         many = len(group.leaves) > _FEW
-        return bool(verdict.obscure) and (inaccurate or many)
+        base = at.point is self.base_point and self.options.kinks == "jitter"
+        return shared if base and verdict.obscure and (inaccurate or many) else None
 
-    def _compared(self, point: Point, number: int, variant: Variant) -> Comparison | Verdict:
-        """Runs one backward pass; returns the verdict on all leaves if there can be none."""
+    def _compared(self, point: Point, number: int, variant: Variant) -> Comparison | Verdict | None:
+        """Runs one backward pass; returns the verdict on all leaves if there can be none.
+
+        None where the variant cannot run, and nobody asked for it.
+        """
         try:
             backward = variant.backward(point.values, point.cotangents[number])
         except VariantError as error:
-            return obstructed("variant", f"cannot run in variant {variant.name}: {error}")
+            cause = f"cannot run in variant {variant.name}: {error}"
+            if variant.name in self.options.by_default:
+                self.oracle.warn(cause)
+                return None
+            return obstructed("variant", cause)
         except NoGradientError as error:
             place = Flow(self.problem).place_of(error.op)
             text = f"TensorFlow has no gradient {error}" + (f"; it is {place}" if place else "")
             return obstructed("no gradient", text)
         except BackwardError as error:
-            return obstructed("backward", f"the backward pass raised {error}")
+            cause = f"the backward pass raised {error}"
+            if variant.name in self.options.by_default:
+                self.oracle.warn(f"cannot run in variant {variant.name}: {cause}")
+                return None
+            return obstructed("backward", cause)
         if point is self.base_point:
             self._base_passes[variant.name, number] = backward
         if any(np.isnan(y).any() for y in backward.outputs):
