@@ -3,7 +3,7 @@
     ci/gradcheck_comparison [--peers PYTHON]
 
 `--peers` is a Python with torch and JAX; without it their columns stay empty. The table goes
-between two markers in docs/gradient_checker.md, with the measured figures of the transformer.
+between two markers in docs/gradient_checker.md.
 """
 
 from __future__ import annotations
@@ -102,18 +102,7 @@ def main() -> None:
     rows = run_all(peers)
     print(f"{time.perf_counter() - start:.0f} s")
     page = insert(PAGE.read_text(encoding="utf-8"), "comparison", table(rows))
-    script = ROOT / "ci" / "gradcheck_transformer.py"
-    out = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True)
-    r = json.loads(out.stdout.splitlines()[-1])
-    print(r)
-    figures = (
-        f"A 12-layer Keras transformer with {r['parameters']:,} parameters in {r['leaves'] - 1}"
-        f" leaves (order 1, eager, one direction, dropout on): {r['status']},"
-        f" {r['evaluations']} forward evaluations, {r['backward_passes']} backward pass,"
-        f" {r['processor_seconds']} s of processor time, {r['seconds']} s of wall time on 2 cores"
-        f" with a load average of {r['load']} (other work ran beside it)."
-    )
-    PAGE.write_text(insert(page, "transformer", figures), encoding="utf-8")
+    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

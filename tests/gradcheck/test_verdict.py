@@ -12,14 +12,11 @@ import sys
 import pytest
 
 from tf_einsum_grad.gradcheck import verdict
+from tf_einsum_grad.gradcheck.facts import UNMEASURED, Evidence, Exact, Need, allowance
 from tf_einsum_grad.gradcheck.numeric import EPS, Estimate
 from tf_einsum_grad.gradcheck.status import Status, worst
 from tf_einsum_grad.gradcheck.verdict import (
     RULES,
-    UNMEASURED,
-    Evidence,
-    Exact,
-    Need,
     Verdict,
     decide,
     decide_symmetry,
@@ -254,8 +251,8 @@ def test_limits(limit):
 
 
 def test_narrow_dtypes_have_less_room_for_rounding():
-    assert verdict.allowance(EPS["float32"]) == 64 * EPS["float32"]
-    assert verdict.allowance(EPS["float16"]) == 8 * EPS["float16"]
+    assert allowance(EPS["float32"]) == 64 * EPS["float32"]
+    assert allowance(EPS["float16"]) == 8 * EPS["float16"]
 
 
 # ------------------------------------------------------------------ the numbers of a verdict
@@ -387,7 +384,7 @@ def test_statuses():
     assert {s for s in Status if s.passed} == {"PASS", "PASS_NEARBY", "SKIPPED"}
 
 
-@pytest.mark.parametrize("module", ["verdict", "status", "numeric", "report"])
+@pytest.mark.parametrize("module", ["verdict", "facts", "joint", "differences", "status", "numeric", "report"])
 def test_no_tensorflow(module):
     code = (
         f"import sys, tf_einsum_grad.gradcheck.{module}\n"

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import BackwardError, VariantError
-from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
+from tf_einsum_grad.gradcheck.comparison import Comparison
+from tf_einsum_grad.gradcheck.differences import Derivative
+from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Measurer
 from tf_einsum_grad.gradcheck.flow import Flow, describe
-from tf_einsum_grad.gradcheck.numeric import Along, Array, Derivative, inner
+from tf_einsum_grad.gradcheck.numeric import Along, Array, inner
 from tf_einsum_grad.gradcheck.problem import Leaf, Problem, VariantName, static_shape
 from tf_einsum_grad.gradcheck.promote import PYTHON_OPS
 from tf_einsum_grad.gradcheck.report import LeafReport, listed

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tf_einsum_grad.gradcheck import joint
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
+from tf_einsum_grad.gradcheck.comparison import (
+    Comparison,
+    along_symmetric,
+    amplitude,
+    change,
+    products,
+)
+from tf_einsum_grad.gradcheck.differences import Derivative
+from tf_einsum_grad.gradcheck.facts import NOISE, Evidence, Exact, Need, exact_rtol
 from tf_einsum_grad.gradcheck.joint import Group
 from tf_einsum_grad.gradcheck.numeric import (
-    Along,
     Array,
-    Arrays,
-    Derivative,
     Estimate,
-    inner,
     rms,
     unit,
 )
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
 from tf_einsum_grad.gradcheck.progress import PROGRESS
-from tf_einsum_grad.gradcheck.references import Reference
 from tf_einsum_grad.gradcheck.status import Status
-from tf_einsum_grad.gradcheck.verdict import (
-    NOISE,
-    Evidence,
-    Exact,
-    Need,
-    Verdict,
-    decide,
-    decide_symmetry,
-    decide_together,
-    exact_rtol,
-)
+from tf_einsum_grad.gradcheck.verdict import Verdict, decide, decide_symmetry, decide_together
 
 _SHAKES = 8
 _OTHER_VALUES = 0.05  # relative: more than rounding does, unless to what is all rounding
@@ -44,43 +38,6 @@ _OTHER_VALUES = 0.05  # relative: more than rounding does, unless to what is all
 
 class BudgetExhausted(RuntimeError):
     """A budget is used up; the message says which."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One backward pass at a point, and the reference that it is held against."""
-
-    point: Point
-    number: int  # of the direction
-    variant: Variant
-    backward: Backward
-    reference: Reference
-    exact: bool = False  # the analytic side is the float64 run of the traced gradient
-
-    def u(self, leaf: int) -> Array:
-        """Returns the direction of a leaf, of its shape."""
-        return self.point.directions[self.number][leaf]
-
-    def moves(self, group: Group) -> dict[int, Array]:
-        """Returns by how much each leaf of a group moves, in a step of 1."""
-        pairs = zip(group.leaves, group.weights, strict=True)
-        return {leaf: weight * self.u(leaf) for leaf, weight in pairs}
-
-    def derivative_by(self, gradients: Backward, group: Group) -> float:
-        """Returns the derivative along a group's direction, by gradients."""
-        pairs = zip(group.leaves, group.weights, strict=True)
-        return sum(weight * gradients.directional(leaf, self.u(leaf)) for leaf, weight in pairs)
-
-    def scales(self, gradients: Backward, group: Group) -> list[float]:
-        """Returns ||gradient * direction|| of each leaf in a group."""
-        pairs = zip(group.leaves, group.weights, strict=True)
-        return [weight * gradients.norm(leaf, self.u(leaf)) for leaf, weight in pairs]
-
-    @property
-    def amplitude(self) -> float:
-        """Size of the terms that the checked scalar sums."""
-        outputs = self.point.outputs[self.reference.name]
-        return amplitude(self.point.cotangents[self.number], outputs, self.point.sizes)
 
 
 class Measurer:
@@ -224,7 +181,7 @@ class Measurer:
             for leaf, u in moves.items():
                 moved[leaf] = moved[leaf] + h * u
             self.oracle.move_to(reference, point)
-            return _change(cotangents, reference.outputs(moved), base)
+            return change(cotangents, reference.outputs(moved), base)
 
         return Derivative(
             phi, amplitude=at.amplitude, eps=reference.eps, unit=unit(scale, at.amplitude)
@@ -384,63 +341,3 @@ class Measurer:
             return self.derivative(at, leaf, w).refine().value
 
         return along_symmetric(at.point.values[leaf], at.u(leaf), analytic, numeric, tolerance)
-
-
-def along_symmetric(
-    x: Array, u: Array, analytic: Along, numeric: Along, tolerance: float
-) -> tuple[float, float] | None:
-    """Returns both derivatives along u + u', or None where symmetry has nothing to say.
-
-    That is, unless x is a symmetric matrix, or a batch of them, whose gradient has two equal
-    triangles, while the function does not depend on one of them.
-    """
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2] or not np.array_equal(x, _adjoint(x)):
-        return None
-    triangles = np.tril(u, -1), np.triu(u, 1)
-    equal = [abs(analytic(t) - analytic(_adjoint(t))) <= tolerance for t in triangles]
-    if not all(equal) or not any(abs(numeric(t)) <= tolerance for t in triangles):
-        return None
-    both = u + _adjoint(u)
-    return analytic(both), numeric(both)
-
-
-def _adjoint(x: Array) -> Array:
-    return np.asarray(np.swapaxes(x, -1, -2).conj())
-
-
-def amplitude(cotangents: Arrays, outputs: Arrays, sizes: Sequence[float]) -> float:
-    """Returns ||v * y||, the size of the terms that the checked scalar <v, y> sums."""
-    square = 0.0
-    for v, y, size in zip(cotangents, outputs, sizes, strict=True):
-        terms = v * size if size > rms(y) else np.where(np.isfinite(y), v * y, 0)
-        square += float(np.linalg.norm(np.ravel(terms))) ** 2
-    return float(np.sqrt(square))
-
-
-def _change(cotangents: Arrays, outputs: Arrays, base: Arrays) -> float:
-    """Returns Re <v, y - y0>: of differences, so that a large constant in y does no harm."""
-    total = 0.0
-    for v, y, y0 in zip(cotangents, outputs, base, strict=True):
-        if y.shape != y0.shape:
-            return float("nan")
-        with np.errstate(invalid="ignore"):
-            difference = np.where(np.isfinite(y0), y - y0, 0)
-        total += float(np.real(np.vdot(v, difference)))
-    return total
-
-
-def products(
-    problem: Problem, u: Arrays, w: Arrays, hu: Backward, hw: Backward
-) -> tuple[float, float, float]:
-    """Returns u'Hw, w'Hu and ||.||, the scale that their difference is relative to.
-
-    H is the second derivative of <v, f>; u and w are cotangents of the gradients, and hu and hw the
-    backward passes for them. H is symmetric, whatever f is.
-    """
-    sums, square = [0.0, 0.0], 0.0
-    for k, leaf in enumerate(problem.output_leaves):
-        for side, (a, b) in enumerate(((u[k], hw.gradients[leaf]), (w[k], hu.gradients[leaf]))):
-            if b is not None:
-                square += float(np.linalg.norm(np.ravel(a * b))) ** 2
-                sums[side] += inner(a, b)
-    return sums[0], sums[1], float(np.sqrt(square))

@@ -19,8 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad.gradcheck.differences import Derivative
 from tf_einsum_grad.gradcheck.joint import Group
-from tf_einsum_grad.gradcheck.numeric import RTOL, Array, Arrays, Derivative, wide
+from tf_einsum_grad.gradcheck.numeric import RTOL, Array, Arrays, wide
 from tf_einsum_grad.gradcheck.promote import differentiable
 from tf_einsum_grad.gradcheck.replay import Concrete
 

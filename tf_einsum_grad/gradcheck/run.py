@@ -20,7 +20,8 @@ from tf_einsum_grad.gradcheck.analytic import (
     Variant,
     VariantError,
 )
-from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Comparison, Measurer
+from tf_einsum_grad.gradcheck.comparison import Comparison
+from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Measurer
 from tf_einsum_grad.gradcheck.flow import Flow
 from tf_einsum_grad.gradcheck.joint import Group, groups
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, cotangent, direction, rms, signs
