@@ -63,7 +63,7 @@ FAULTS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]] = {
     "a constant added": lambda dy, slope, v: dy * slope + tf.cast(1e-2, v.dtype),
     "negative arguments only": lambda dy, slope, v: dy * slope * tf.where(v > 0, 1.0, 1.1),
     "only in a graph": lambda dy, slope, v: dy * slope * (1.0 if tf.executing_eagerly() else 1.1),
-    "by numpy, rounded to halves": lambda dy, slope, v: dy * tf.cast(tf.cast(slope, tf.float16), v.dtype),
+    "a slope rounded to float16": lambda dy, slope, v: dy * tf.cast(tf.cast(slope, tf.float16), v.dtype),
 }  # fmt: skip
 
 

@@ -83,3 +83,17 @@ def test_a_loss_that_vanishes_or_overflows_in_half_precision():
     assert check_gradients(loss(1e6), x(6)).status == "NONFINITE"
     assert check_gradients(loss(1.0), x(6)).passed
     assert check_gradients(loss(64.0), x(6)).passed
+
+
+@pytest.mark.parametrize(("dtype", "narrow"), [("float32", "float16"), ("float64", "float16")])
+def test_a_backward_pass_coarser_than_the_forward_pass_is_named(dtype, narrow):
+    def rounded(dy, v):
+        return dy * tf.cast(tf.cast(tf.cos(v), narrow), dtype)
+
+    report = check_gradients(with_gradient(tf.sin, rounded), x(24, dtype=dtype))
+    assert report.status == "FAIL", report.summary()
+    assert (
+        f"the backward pass computes in {narrow}, the forward pass in {dtype}" in report.summary()
+    )
+    in_both = with_gradient(lambda v: tf.cast(tf.cast(tf.sin(v), narrow), dtype), rounded)
+    assert check_gradients(in_both, x(24, dtype=dtype)).passed

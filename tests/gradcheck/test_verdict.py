@@ -91,6 +91,7 @@ ANSWERS = [
     ("wrong", evidence(atol=0.001, **WRONG), "FAIL"),
     ("wrong", evidence(noise=1e-5, **WRONG), "FAIL"),
     ("wrong", evidence(exact=exact(1.01), **WRONG), "FAIL"),
+    ("wrong", evidence(exact=dataclasses.replace(exact(), coarsest=EPS["float16"]), traced=1.01, **WRONG), "FAIL"),
     ("wrong", evidence(exact=exact(), traced=1.001, **WRONG), "FAIL"),
     ("wrong", evidence(analytic=3.0, estimate=numeric(rival=2.0)), "FAIL"),  # neither of two
     ("vanishing", evidence(**VANISHING), "PASS"),
@@ -384,7 +385,9 @@ def test_statuses():
     assert {s for s in Status if s.passed} == {"PASS", "PASS_NEARBY", "SKIPPED"}
 
 
-@pytest.mark.parametrize("module", ["verdict", "facts", "joint", "differences", "status", "numeric", "report"])
+@pytest.mark.parametrize(
+    "module", ["verdict", "facts", "joint", "differences", "status", "numeric", "report"]
+)
 def test_no_tensorflow(module):
     code = (
         f"import sys, tf_einsum_grad.gradcheck.{module}\n"

@@ -48,13 +48,15 @@ class VariantError(RuntimeError):
 class Backward:
     """What one backward pass gave: outputs, and for each leaf a gradient, None, or a defect.
 
-    `eps` is the precision that it was computed in, where that is not the leaf's own.
+    `eps` is the precision that it was computed in, where that is not the leaf's own, and `coarsest`
+    that of the narrowest dtype that its trace computes in, where it was traced.
     """
 
     outputs: list[Array]
     gradients: list[Array | None]
     defects: dict[int, str] = field(default_factory=dict)
     eps: float = 0.0
+    coarsest: float = 0.0
 
     def terms(self, leaf: int, u: Array) -> Array | None:
         """Returns g * u, of the leaf's shape: what the directional derivative sums."""

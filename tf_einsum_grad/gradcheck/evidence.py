@@ -110,7 +110,7 @@ class Measurer:
         value = exact.directional(leaf, at.u(leaf))
         doubt = (together.error + together.estimate.error) / weight
         estimate = replace(together.estimate, value=value, error=doubt / 10)
-        run = Exact(value, exact.norm(leaf, at.u(leaf)), exact.eps, estimate)
+        run = Exact(value, exact.norm(leaf, at.u(leaf)), exact.eps, estimate, exact.coarsest)
         known = frozenset(Need) - {Need.NOISE, Need.TRACED}
         evidence = replace(
             self._first_look(at, alone), known=known, estimate=estimate, exact=run, closer=estimate
@@ -314,7 +314,8 @@ class Measurer:
         if gradients is None or any(gradients.gradients[leaf] is None for leaf in group.leaves):
             return None
         estimate, scale = self._along(at, group).refine(), min(at.scales(gradients, group))
-        return Exact(at.derivative_by(gradients, group), scale, gradients.eps, estimate)
+        value = at.derivative_by(gradients, group)
+        return Exact(value, scale, gradients.eps, estimate, gradients.coarsest)
 
     def _traced(self, at: Comparison, group: Group) -> float | None:
         """Runs the traced gradient in its own dtypes; None if it is not what the variant did."""

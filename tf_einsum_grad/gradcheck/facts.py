@@ -38,6 +38,7 @@ class Exact:
     scale: float  # its own ||g * u||
     eps: float  # the precision that it really ran in
     estimate: Estimate
+    coarsest: float = 0.0  # of the dtypes that the traced gradient computes in by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,14 @@ class Evidence:
         """What `error` may be, by all that is known about rounding."""
         allowed = self.rtol * self.scale + 10 * self.estimate.error + self.floor
         allowed += NOISE * self.noise
-        if self.exact is not None and self.traced is not None:
+        if self.exact is not None and self.traced is not None and not self.coarser:
             allowed += _TRACED_NOISE * abs(self.traced - self.exact.analytic)
         return allowed
+
+    @property
+    def coarser(self) -> bool:
+        """Whether the backward pass computes in a narrower dtype than the forward pass."""
+        return self.exact is not None and self.exact.coarsest > self.eps
 
     @property
     def refuted(self) -> bool:

@@ -21,7 +21,7 @@ from tf_einsum_grad.gradcheck import private
 from tf_einsum_grad.gradcheck.analytic import Backward, vjp
 from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, wide
 from tf_einsum_grad.gradcheck.problem import Call, Problem, ReferenceKind, brief
-from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, rewrite, wider
+from tf_einsum_grad.gradcheck.promote import PYTHON_OPS, PromotionError, low_dtypes, rewrite, wider
 from tf_einsum_grad.gradcheck.replay import Concrete, Drawn, Recorder, seed_as_eager
 from tf_einsum_grad.gradcheck.state import StateGuard
 
@@ -306,6 +306,7 @@ class ExactGradient(Promoted):
         self._args[len(self._args) - len(cotangents) :] = [tf.constant(v) for v in cotangents]
         found = self._unpacked(self.outputs(values))
         found.eps = self.eps
+        found.coarsest = max((EPS[name] for name in low_dtypes(self._concrete)), default=0.0)
         for y, expected in zip(found.outputs, outputs, strict=True):
             if y.shape != expected.shape or not np.allclose(y, expected, 1e-9, 0, equal_nan=True):
                 return None

@@ -14,9 +14,10 @@ from typing import Literal
 
 from tf_einsum_grad.gradcheck.facts import NARROW, UNMEASURED, Evidence, Need
 from tf_einsum_grad.gradcheck.joint import STRICTER
-from tf_einsum_grad.gradcheck.numeric import Estimate, Kink
+from tf_einsum_grad.gradcheck.numeric import EPS, Estimate, Kink
 from tf_einsum_grad.gradcheck.status import Status
 
+_NAMES = {eps: name for name, eps in reversed(EPS.items()) if "complex" not in name}
 _SIDES = 0.1  # a gradient this close to one of two values, relative to their distance, is that one
 
 
@@ -192,7 +193,20 @@ def symmetric(e: Evidence) -> Answer:
 
 def wrong(e: Evidence) -> Answer:
     """The two differ, and nothing excuses it."""
-    return _verdict(e, Status.FAIL) if e.refuted else None
+    if not e.refuted:
+        return None
+    cause = ""
+    if (
+        e.exact is not None
+        and e.coarser
+        and abs(e.exact.analytic - e.estimate.value) < e.error / 10
+    ):
+        digits = -math.log10(max(e.error / max(e.size, e.error), 1e-17))
+        cause = (
+            f"the backward pass computes in {_NAMES[e.exact.coarsest]}, the forward pass in "
+            f"{_NAMES[e.eps]}: of its digits, {digits:.0f} are right"
+        )
+    return _verdict(e, Status.FAIL, cause)
 
 
 def vanishing(e: Evidence) -> Answer:
