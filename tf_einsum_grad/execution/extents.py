@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_einsum_grad.execution import private
 
-__all__ = ["Extent", "extent", "flatten", "fold", "product", "unfold", "vector_of"]
+__all__ = ["Extent", "extent", "flatten", "fold", "product", "shape_of", "unfold", "vector_of"]
 
 Extent = int | tf.Tensor  # a size; a tensor is a scalar of int64
 
@@ -50,20 +50,28 @@ def vector_of(size: Extent) -> tf.Tensor:
 
 def fold(x: tf.Tensor, n: int) -> tf.Tensor:
     """A tensor as a matrix, whose rows are its first `n` axes."""
+    if n == 1 and x.shape.rank == 2:
+        return x
     sizes = [extent(x, axis) for axis in range(x.shape.rank)]
-    folded: tf.Tensor = tf.reshape(x, _shape([product(sizes[:n]), product(sizes[n:])]))
+    folded: tf.Tensor = tf.reshape(x, shape_of([product(sizes[:n]), product(sizes[n:])]))
     return folded
 
 
 def unfold(rows: tf.Tensor, leading: Sequence[Extent], x: tf.Tensor, n: int) -> tf.Tensor:
     """A matrix as a tensor: rows are the axes `leading`, columns those of `x` from `n` on."""
     sizes = [*leading, *(extent(x, axis) for axis in range(n, x.shape.rank))]
-    unfolded: tf.Tensor = tf.reshape(rows, _shape(sizes))
-    unfolded.set_shape([size if isinstance(size, int) else None for size in sizes])
+    unfolded: tf.Tensor = (
+        rows if len(leading) == 1 and len(sizes) == 2 else tf.reshape(rows, shape_of(sizes))
+    )
+    if not tf.executing_eagerly():
+        unfolded.set_shape([size if isinstance(size, int) else None for size in sizes])
     return unfolded
 
 
-def _shape(sizes: Sequence[Extent]) -> tf.Tensor:
+def shape_of(sizes: Sequence[Extent]) -> tf.Tensor:
+    """A shape, of integers that XLA takes."""
     # Where XLA knows no size, it takes no int64.
     dtype = tf.int32 if private.in_xla_context() else tf.int64
+    if all(isinstance(size, int) for size in sizes):
+        return tf.constant(sizes, dtype)
     return tf.stack([tf.cast(size, dtype) for size in sizes])

@@ -29,6 +29,7 @@ from tf_einsum_grad.execution.extents import (
     flatten,
     fold,
     product,
+    shape_of,
     unfold,
     vector_of,
 )
@@ -256,13 +257,16 @@ class _Run:
             values = [self._squeeze(i, x) for i, x in enumerate(dense)]
             self.entries = self._read()
             values[self.k] = self.entries.values
-            values = [tf.cast(x, self.compute) for x in values]
+            if self.compute != self.dtype.name:
+                values = [tf.cast(x, self.compute) for x in values]
             for step in self.plan.steps:
                 values.append(self._step(step, values))
             results = [values[number] for number in self.plan.operands]
             for step in self.plan.rest.steps:
                 results.append(run_step(self.text, step, results, self.given, 0))
-        result: tf.Tensor = tf.cast(results[-1], self.dtype)
+        result = results[-1]
+        if self.compute != self.dtype.name:
+            result = tf.cast(result, self.dtype)
         if not tf.executing_eagerly():
             known = dict(self.binding.sizes)
             result.set_shape([known[label] for label in self.binding.equation.output])
@@ -380,7 +384,7 @@ class _Run:
         if indices is None or not as_they_came or self._may_be_one(dense, 0, step.columns):
             places = flatten([entries.index[label] for label in step.rows], sizes)
             indices = tf.stack([places, self._places(dense, step.columns)], axis=1)
-        shape = tf.stack([tf.cast(product(sizes), tf.int64), tf.shape(rows, tf.int64)[0]])
+        shape = shape_of([product(sizes), extent(rows, 0)])
         matrix = lookup.multiply(values[step.operand], indices, shape, rows, self.target)
         return unfold(matrix, sizes, dense, n_columns)
 
