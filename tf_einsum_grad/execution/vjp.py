@@ -194,21 +194,25 @@ def _pull_back_in_graph(
         own = contraction.equation.inputs[k]
         given = {x: tf.shape(operands[k])[own.index(names[x])] for x in unknown}
         result = contract_in_graph(transposed, others, given)
-        return _fit(result, operands[k]) if contraction.stretches(k) else result
+        if not contraction.elastic:
+            return result
+        kept = contraction.equation.output
+        return _fit(result, operands[k], any(x not in kept for x in contraction.elastic))
 
     return _pull_back(run_transpose, operands, cotangent, needed)
 
 
-def _fit(gradient: tf.Tensor, operand: tf.Tensor) -> tf.Tensor:
-    """The gradient of an operand that may have been stretched: summed where it was, in its shape.
+def _fit(gradient: tf.Tensor, operand: tf.Tensor, contracted: bool) -> tf.Tensor:
+    """The gradient of an operand that may have been stretched: summed where it was.
 
-    Where instead the other operand was stretched along a label that both contract, the gradient has
-    this operand's 1, and is alike all along it.
+    Where instead the other operand was, along a label that both contract, the gradient has this
+    operand's 1, and is alike all along it: `contracted` says whether that may be.
     """
     shape = tf.shape(operand)
     axes = _ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(gradient)).r0
-    summed = _ops.Sum(input=gradient, axis=axes, keep_dims=True)
-    fitted: tf.Tensor = _ops.BroadcastTo(input=summed, shape=shape)
+    fitted: tf.Tensor = _ops.Sum(input=gradient, axis=axes, keep_dims=True)
+    if contracted:
+        fitted = _ops.BroadcastTo(input=fitted, shape=shape)
     fitted.set_shape(operand.shape)
     return fitted
 

@@ -31,6 +31,9 @@ from tf_einsum_grad.lowering.machine import Target
 
 __all__ = ["pairwise_lowerings"]
 
+# Matrix products of this many batch dimensions are taken by everything that takes them at all; to
+# merge fewer spares nothing, and is a reshape for each operand and the result.
+_BATCH_DIMS = 2
 _EINSUM_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -202,8 +205,8 @@ def _matmul(
 ) -> Lowering:
     """The matrix product of operands in these layouts; `roles` are lhs_free, contracting, rhs_free.
 
-    Several batch dimensions stay apart where that spares every reshape, and where the product may
-    have to broadcast one of them.
+    A few batch dimensions stay apart; more do where that spares every reshape, and where the product
+    may have to broadcast one of them.
     """
     equation, groups = dot.equation, dot.groups
     m, k, n = ("".join(role) for role in roles)
@@ -219,9 +222,9 @@ def _matmul(
     apart = tuple("".join(batch))
     terms = (*equation.inputs, equation.output)
     unshaped = all((*apart, *pair) == tuple(t) for t, pair in zip(terms, matrices, strict=True))
-    dims = apart if unshaped else (("".join(batch),) if batch else ())
-    if any(group in dot.elastic for group in batch):
-        dims = batch
+    merged = ("".join(batch),) if batch else ()
+    elastic = any(group in dot.elastic for group in batch)
+    dims = apart if unshaped else batch if elastic or len(batch) <= _BATCH_DIMS else merged
     flags = (not rhs_transposed, not lhs_transposed) if swap else (lhs_transposed, rhs_transposed)
     operands = dot.stretched_operands()
     for builder, own, layout, matrix in zip(
