@@ -23,6 +23,7 @@ def einsum(
     sizes: Mapping[Any, Any] | None = None,
     size_hints: Mapping[Any, int] | None = None,
     name: str | None = None,
+    dtype: Any = None,
 ) -> tf.Tensor:
     """A drop-in for `tf.einsum` whose gradients are einsums.
 
@@ -45,9 +46,13 @@ def einsum(
         size_hints: sizes to choose the contraction path and the kernels with where they are
             unknown: `{"b": 32}`. They change the speed, never the result.
         name: a name for the op, in graphs.
+        dtype: what to compute in and to return, where that is to be wider than the operands:
+            "float32" for float16 or bfloat16, "int32" for int8. Operands may then have several
+            dtypes, each held by this one; gradients come back in each operand's own.
 
     Returns:
-        A tensor of the operands' dtype. float16 and bfloat16 accumulate in float32.
+        A tensor of the operands' dtype, or of `dtype`. float16 and bfloat16 accumulate in float32,
+        to the end where there are several steps.
 
     Raises:
         EinsumError: before anything is computed; its kinds say what is wrong: EquationError,
@@ -58,7 +63,7 @@ def einsum(
         >>> einsum("ij,jk->ik", [[1.0, 2.0]], [[3.0], [4.0]]).numpy()
         array([[11.]], dtype=float32)
     """
-    if type(equation) is type(optimize) is str and sizes is None and size_hints is None:
+    if type(equation) is type(optimize) is str and sizes is size_hints is dtype is None:
         result = run_eager_call(equation, operands, optimize)
         if result is not None:
             return result
@@ -67,8 +72,8 @@ def einsum(
     size_hints = read_names(text, "size_hints", size_hints)
     with naming(text):
         if any(type(x).__name__ == "KerasTensor" for x in operands):
-            return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name)
-        return run_call(text, operands, optimize, sizes, size_hints, name)
+            return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name, dtype)
+        return run_call(text, operands, optimize, sizes, size_hints, name, dtype)
 
 
 def _symbolic_einsum(text: str, operands: Sequence[Any], *options: Any) -> tf.Tensor:

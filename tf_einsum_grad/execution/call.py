@@ -14,7 +14,12 @@ from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
-from tf_einsum_grad.execution.operands import check_dtypes, convert_operands, eager_signature
+from tf_einsum_grad.execution.operands import (
+    check_dtypes,
+    convert_operands,
+    eager_signature,
+    read_dtype,
+)
 from tf_einsum_grad.execution.runtime_checks import (
     Guard,
     compare_sizes,
@@ -52,13 +57,14 @@ def run_call(
     sizes: Mapping[str, Any] | None = None,
     size_hints: Mapping[str, int] | None = None,
     name: str | None = None,
+    dtype: Any = None,
 ) -> tf.Tensor:
     """An einsum of whatever converts to tensors, in eager mode or in the graph being traced.
 
     Args:
         text: the equation.
         operands: one for each of its terms.
-        optimize, sizes, size_hints, name: as for `einsum`.
+        optimize, sizes, size_hints, name, dtype: as for `einsum`.
 
     Raises:
         EinsumError: as `einsum` does.
@@ -72,7 +78,10 @@ def run_call(
         if k is not None:
             options = (given, given_tensors, hints, target, optimize)
             return run_sparse(text, parsed, operands, k, *options)
-        tensors = convert_operands(text, operands)
+        tensors = convert_operands(text, operands, read_dtype(text, dtype))
+        if target == "eager" and type(optimize) is str and sizes is None and size_hints is None:
+            prepared = _prepare_eagerly(text, *_signature(tensors), optimize)
+            return _run(text, prepared, tensors, {})
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
         shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now
         call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
@@ -136,11 +145,13 @@ class _Prepared:
     Attributes:
         binding: sizes, and what has to be compared when the tensors are there.
         plan: the steps.
+        widened: what operands are cast to, and the result back from; None for no cast.
         rules: the rule for each step, in eager mode; None in graphs.
     """
 
     binding: Binding
     plan: Plan
+    widened: str | None
     rules: tuple[Rule, ...] | None
 
 
@@ -161,7 +172,7 @@ def _prepare(
     )
     eager = target == "eager"
     rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
-    return _Prepared(binding, plan, rules)
+    return _Prepared(binding, plan, None if plan.dtype == dtype else plan.dtype, rules)
 
 
 _prepare_cached = lru_cache(maxsize=4096)(_prepare)
@@ -186,19 +197,21 @@ def _run(
     """Executes a plan; what it holds is final."""
     if prepared.rules is None:
         return _run_in_graph(text, prepared, tensors, given)
-    values = _drop(prepared.binding, tensors)
+    values = _read(prepared, tensors)
     for step, rule in zip(prepared.plan.steps, prepared.rules, strict=True):
         values.append(contract(rule, [values[k] for k in step.operands]))
-    return values[-1]
+    return values[-1] if prepared.widened is None else tf.cast(values[-1], tensors[0].dtype)
 
 
-def _drop(binding: Binding, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Operands without the dimensions of size 1 that broadcast."""
-    if not any(binding.dropped):
-        return list(tensors)
-    return [
-        tf.squeeze(x, axes) if axes else x for x, axes in zip(tensors, binding.dropped, strict=True)
-    ]
+def _read(prepared: _Prepared, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Operands as the steps take them: without dimensions of size 1 that broadcast."""
+    values = list(tensors)
+    if any(prepared.binding.dropped):
+        for k, axes in enumerate(prepared.binding.dropped):
+            values[k] = tf.squeeze(values[k], axes) if axes else values[k]
+    if prepared.widened is not None:
+        values = [tf.cast(x, prepared.widened) for x in values]
+    return values
 
 
 def _run_in_graph(
@@ -211,11 +224,11 @@ def _run_in_graph(
     guards: Sequence[Guard] = ()
     if binding.checks:
         tensors, guards = compare_sizes(text, binding, tensors)
-    values = _drop(binding, tensors)
+    values = _read(prepared, tensors)
     with tf.control_dependencies(guards) if guards else nullcontext():
         for step in prepared.plan.steps:
             values.append(run_step(text, step, values, given, len(tensors)))
-    result = values[-1]
+    result = values[-1] if prepared.widened is None else tf.cast(values[-1], tensors[0].dtype)
     if None in (private.shape_tuple(result) or (None,)):
         known = dict(binding.sizes)
         result.set_shape([known[label] for label in binding.equation.output])

@@ -13,32 +13,65 @@ from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.execution import private
 
-__all__ = ["check_dtypes", "convert_operands", "eager_signature"]
+__all__ = ["check_dtypes", "convert_operands", "eager_signature", "read_dtype"]
 
 
-def convert_operands(equation: str, operands: Sequence[Any]) -> list[tf.Tensor]:
+def convert_operands(
+    equation: str, operands: Sequence[Any], dtype: tf.DType | None = None
+) -> list[tf.Tensor]:
     """Tensors of one dtype.
 
     Python numbers and lists take the dtype of the first operand that has one of its own, or of the
-    widest among them. So do NumPy's arrays and numbers next to a tensor, as in every TensorFlow op,
-    but not from float to integer.
+    widest among them. So do NumPy's arrays and numbers, as in every TensorFlow op, but not from
+    float to integer.
+
+    Args:
+        equation: for messages.
+        operands: whatever converts to a dense tensor.
+        dtype: what every operand is widened to, if any.
 
     Raises:
-        OperandError: an operand is no dense tensor, or dtypes differ.
+        OperandError: an operand is no dense tensor, or dtypes differ, or are wider than `dtype`.
     """
-    if all(type(x) is private.EAGER_TENSOR for x in operands):
-        tensors = list(operands)
-    else:
+    if not all(type(x) is private.EAGER_TENSOR for x in operands):
         operands = [_convert_tensor_like(equation, k, x) for k, x in enumerate(operands)]
         typed = [x.dtype for x in operands if isinstance(x, tf.Tensor)]
-        arrays = [x.dtype for x in operands if isinstance(x, np.ndarray)]
-        dtype = next(map(tf.as_dtype, [*typed, *arrays]), None)
-        tensors = [_convert(equation, k, x, dtype, bool(typed)) for k, x in enumerate(operands)]
-        if dtype is None:
-            widest = max((x.dtype for x in tensors), key=_width)
-            tensors = [_convert(equation, k, x, widest, False) for k, x in enumerate(operands)]
-    check_dtypes(equation, [x.dtype for x in tensors])
-    return tensors
+        typed += [_tensor_dtype(equation, k, x) for k, x in enumerate(operands) if _is_array(x)]
+        first = next(iter(typed), dtype)
+        operands = [_convert(equation, k, x, first) for k, x in enumerate(operands)]
+        if first is None:
+            widest = max((x.dtype for x in operands), key=_width)
+            operands = [_convert(equation, k, x, widest) for k, x in enumerate(operands)]
+    if dtype is not None:
+        return [_widen(equation, k, x, dtype) for k, x in enumerate(operands)]
+    check_dtypes(equation, [x.dtype for x in operands])
+    return list(operands)
+
+
+def read_dtype(equation: str, dtype: Any) -> tf.DType | None:
+    """The dtype that a caller asks for.
+
+    Raises:
+        OperandError: it is no numeric dtype.
+    """
+    if dtype is None:
+        return None
+    try:
+        wanted = tf.as_dtype(dtype)
+    except TypeError as error:
+        raise OperandError(f"einsum {equation!r} requires a dtype, got {dtype!r}") from error
+    if wanted.name not in DTYPES:
+        raise OperandError(f"einsum {equation!r} requires a numeric dtype, got dtype={wanted.name}")
+    return wanted
+
+
+def _widen(equation: str, k: int, x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    if not np.can_cast(x.dtype.as_numpy_dtype, dtype.as_numpy_dtype, "safe"):
+        raise OperandError(
+            f"einsum {equation!r} requires a dtype that holds what its operands hold, got "
+            f"dtype={dtype.name} and {x.dtype.name} for operand {k}"
+        )
+    return x if x.dtype == dtype else tf.cast(x, dtype)
 
 
 def check_dtypes(equation: str, dtypes: Sequence[tf.DType]) -> None:
@@ -52,7 +85,7 @@ def check_dtypes(equation: str, dtypes: Sequence[tf.DType]) -> None:
         if dtype != first:
             raise OperandError(
                 f"einsum {equation!r} requires operands of one dtype, got {first.name} for operand "
-                f"0 and {dtype.name} for operand {k}"
+                f"0 and {dtype.name} for operand {k}; dtype=... computes in one that holds both"
             )
     if first.name not in DTYPES:
         raise OperandError(
@@ -96,16 +129,27 @@ def _convert_tensor_like(equation: str, k: int, x: Any) -> Any:
         raise OperandError(
             f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
         )
-    return _convert(equation, k, x, None, False)
+    return _convert(equation, k, x, None)
 
 
-def _convert(
-    equation: str, k: int, x: Any, dtype: tf.DType | None, beside_tensor: bool
-) -> tf.Tensor:
+def _is_array(x: object) -> bool:
+    return isinstance(x, np.ndarray)
+
+
+def _tensor_dtype(equation: str, k: int, x: np.ndarray) -> tf.DType:
+    try:
+        return tf.as_dtype(x.dtype)
+    except TypeError as error:
+        raise OperandError(
+            f"einsum {equation!r} requires a numeric dtype, got {x.dtype} for operand {k}"
+        ) from error
+
+
+def _convert(equation: str, k: int, x: Any, dtype: tf.DType | None) -> tf.Tensor:
     if isinstance(x, tf.Tensor):
         return x
     weak = isinstance(x, int | float | complex | list | tuple)
-    if beside_tensor and dtype is not None and isinstance(x, np.ndarray | np.generic):
+    if dtype is not None and isinstance(x, np.ndarray | np.generic):
         weak = np.can_cast(x.dtype, dtype.as_numpy_dtype, "same_kind")
     try:
         return tf.convert_to_tensor(x, dtype=dtype if weak else None)

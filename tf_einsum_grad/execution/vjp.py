@@ -194,7 +194,7 @@ def _pull_back_in_graph(
         own = contraction.equation.inputs[k]
         given = {x: tf.shape(operands[k])[own.index(names[x])] for x in unknown}
         result = contract_in_graph(transposed, others, given)
-        if not contraction.elastic:
+        if not contraction.stretches(k):
             return result
         kept = contraction.equation.output
         return _fit(result, operands[k], any(x not in kept for x in contraction.elastic))

@@ -174,7 +174,12 @@ class _Program:
         """The tensor as what a step takes: without the axes of size 1 that broadcast."""
         dropped = self.binding.dropped[number] if number < len(self.shapes) else ()
         name = self.name(number)
-        return f"squeeze({name}, {show_list(dropped)})" if dropped else name
+        name = f"squeeze({name}, {show_list(dropped)})" if dropped else name
+        return self.cast(name, self.plan.dtype) if number < len(self.shapes) else name
+
+    def cast(self, text: str, dtype: str) -> str:
+        """The tensor in that dtype, where the plan has another than operands and result."""
+        return text if self.plan.dtype == self.dtype else f"cast({text}, {dtype})"
 
     def conjugated(self, text: str) -> str:
         return f"conj({text})" if DTYPES[self.dtype].kind == "complex" else text
@@ -184,17 +189,23 @@ class _Program:
         step = self.plan.steps[position]
         names = [self.operand(number) for number in step.operands]
         result = self.name(len(self.shapes) + position)
-        return describe_work(result, step.equation, step.contraction, names)
+        work = describe_work(result, step.equation, step.contraction, names)
+        if result == "Y":
+            work = replace(work, call=self.cast(work.call, self.dtype))
+        return work
 
     def backward(self, position: int, i: int) -> Work:
         """What runs for the gradient of a step with respect to its operand `i`."""
         step, number = self.plan.steps[position], self.plan.steps[position].operands[i]
         names = [self.conjugated(self.operand(number)) for number in step.operands]
-        names[i] = f"dL/d{self.name(len(self.shapes) + position)}"
+        cotangent = f"dL/d{self.name(len(self.shapes) + position)}"
+        names[i] = self.cast(cotangent, self.plan.dtype) if cotangent == "dL/dY" else cotangent
         equation, contraction = step.equation.transpose(i), step.contraction.transpose(i)
         work = describe_work(f"dL/d{self.name(number)}", equation, contraction, names)
         if step.contraction.stretches(i):
             work = replace(work, call=f"fit({work.call}, {self.operand(number)})")
+        if number < len(self.shapes):
+            work = replace(work, call=self.cast(work.call, self.dtype))
         if number < len(self.shapes) and self.binding.dropped[number]:
             work = replace(work, call=f"reshape({work.call}, {show_list(self.shapes[number])})")
         return work

@@ -89,6 +89,10 @@ class Contraction:
             "".join([label for label in self.elastic if label in self.equation.output]),
         )
 
+    def stretches(self, k: int) -> bool:
+        """Whether operand `k` may be stretched, or the other one along what both contract."""
+        return any(label in self.equation.inputs[k] for label in self.elastic)
+
     def transposed_labels(self, k: int) -> dict[str, str]:
         """Each label of `transpose(k)` with the label of this contraction that it stands for."""
         own = self.equation.transpose(k)

@@ -14,6 +14,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tf_einsum_grad.algebra.dtypes import DTYPES, is_differentiable
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.roles import DotRoles, num_elements
@@ -43,6 +44,12 @@ class Step:
     equation: Equation
     contraction: Contraction
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it computes, rather than moves what is there."""
+        kept = self.equation.output
+        return len(self.operands) > 1 or any(x not in kept for x in self.equation.labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -59,6 +66,11 @@ class Plan:
     likely_sizes: tuple[tuple[str, Size], ...]
     path: Path
     steps: tuple[Step, ...]
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of every step: the operands', or what these are cast to, and the result back."""
+        return self.steps[0].contraction.dtype
 
     @property
     def flops(self) -> int:
@@ -106,7 +118,7 @@ def make_plan(
         if size := known[label]:  # of a label of size 0 all is known
             known[label], guesses[label] = None, size
 
-    def start() -> _Planner:
+    def start(dtype: str = dtype) -> _Planner:
         return _Planner(
             equation,
             lambda step: Contraction.of(step, known, dtype, target, guesses, machine, elastic),
@@ -118,7 +130,12 @@ def make_plan(
     path = find_path(
         reduced, likely, optimize if key is None else key, lambda path: start().weigh(path)
     )
-    return Plan(equation, tuple(likely.items()), path, start().follow(path))
+    steps = start().follow(path)
+    wide = DTYPES[dtype].accumulates_in
+    if is_differentiable(dtype) and wide != dtype and sum(step.rounds for step in steps) > 1:
+        # What one step leaves for the next is not rounded to half precision between them.
+        steps = start(wide).follow(path)
+    return Plan(equation, tuple(likely.items()), path, steps)
 
 
 def check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
