@@ -19,6 +19,7 @@ from tf_einsum_grad.execution.operands import (
     convert_operands,
     eager_signature,
     read_dtype,
+    signature,
 )
 from tf_einsum_grad.execution.runtime_checks import (
     Guard,
@@ -42,10 +43,10 @@ def run_eager_call(text: str, operands: Sequence[Any], optimize: str) -> tf.Tens
     All that is decided follows from the operands' signature, so a call that came before is one
     lookup.
     """
-    signature = eager_signature(operands)
-    if signature is None:
+    known = eager_signature(operands)
+    if known is None:
         return None
-    return _run(text, _prepare_eagerly(text, *signature, optimize), operands, {})
+    return _run(text, _prepare_eagerly(text, *known, optimize), operands, {})
 
 
 # AutoGraph would rewrite this whole package, 2 seconds at the first trace; there is nothing to do.
@@ -80,7 +81,7 @@ def run_call(
             return run_sparse(text, parsed, operands, k, *options)
         tensors = convert_operands(text, operands, read_dtype(text, dtype))
         if target == "eager" and type(optimize) is str and sizes is None and size_hints is None:
-            prepared = _prepare_eagerly(text, *_signature(tensors), optimize)
+            prepared = _prepare_eagerly(text, *signature(tensors), optimize)
             return _run(text, prepared, tensors, {})
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
         shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now

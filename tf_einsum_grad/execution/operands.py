@@ -13,7 +13,9 @@ from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.execution import private
 
-__all__ = ["check_dtypes", "convert_operands", "eager_signature", "read_dtype"]
+__all__ = ["check_dtypes", "convert_operands", "eager_signature", "read_dtype", "signature"]
+
+Signature = tuple[tuple[Shape, ...], tuple[tf.DType, ...]]
 
 
 def convert_operands(
@@ -35,9 +37,12 @@ def convert_operands(
     """
     if not all(type(x) is private.EAGER_TENSOR for x in operands):
         operands = [_convert_tensor_like(equation, k, x) for k, x in enumerate(operands)]
-        typed = [x.dtype for x in operands if isinstance(x, tf.Tensor)]
-        typed += [_tensor_dtype(equation, k, x) for k, x in enumerate(operands) if _is_array(x)]
-        first = next(iter(typed), dtype)
+        typed = [x.dtype for x in operands if isinstance(x, tf.Tensor)] or [
+            _tensor_dtype(equation, k, x)
+            for k, x in enumerate(operands)
+            if isinstance(x, np.ndarray)
+        ]
+        first = typed[0] if typed else dtype
         operands = [_convert(equation, k, x, first) for k, x in enumerate(operands)]
         if first is None:
             widest = max((x.dtype for x in operands), key=_width)
@@ -93,20 +98,21 @@ def check_dtypes(equation: str, dtypes: Sequence[tf.DType]) -> None:
         )
 
 
-def eager_signature(
-    operands: Sequence[Any],
-) -> tuple[tuple[Shape, ...], tuple[tf.DType, ...]] | None:
-    """The shapes and dtypes of an eager call's tensors; None for any other operands, or in graphs.
+def eager_signature(operands: Sequence[Any]) -> Signature | None:
+    """The signature of an eager call's tensors; None for any other operands, or in graphs.
 
     On the path of every eager call, so it is written for speed.
     """
     for x in operands:
         if type(x) is not private.EAGER_TENSOR:
             return None
-    if not tf.executing_eagerly():
-        return None
-    shapes: list[Any] = [private.shape_tuple(x) for x in operands]  # an eager tensor has a rank
-    return tuple(shapes), tuple([x.dtype for x in operands])
+    return signature(operands) if tf.executing_eagerly() else None
+
+
+def signature(tensors: Sequence[tf.Tensor]) -> Signature:
+    """The shapes and dtypes of tensors whose ranks are known."""
+    shapes: list[Any] = [private.shape_tuple(x) for x in tensors]
+    return tuple(shapes), tuple([x.dtype for x in tensors])
 
 
 def _width(dtype: tf.DType) -> tuple[bool, bool, bool, int]:
@@ -130,10 +136,6 @@ def _convert_tensor_like(equation: str, k: int, x: Any) -> Any:
             f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
         )
     return _convert(equation, k, x, None)
-
-
-def _is_array(x: object) -> bool:
-    return isinstance(x, np.ndarray)
 
 
 def _tensor_dtype(equation: str, k: int, x: np.ndarray) -> tf.DType:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.execution.call import run_call
+from tf_einsum_grad.execution.operands import read_dtype
 from tf_einsum_grad.keras.backend import output_shape
 from tf_einsum_grad.keras.config import read_options, write_options
 from tf_einsum_grad.planning.path import Optimize, check_optimize
@@ -29,6 +30,7 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         sizes: as there.
         size_hints: as there.
         name: the operation's name in the model.
+        result_dtype: what is `dtype` there.
 
     Raises:
         PathError: `optimize` is nothing that it may be.
@@ -46,9 +48,12 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         sizes: Mapping[str, Any] | None = None,
         size_hints: Mapping[str, int] | None = None,
         name: str | None = None,
+        result_dtype: Any = None,
     ) -> None:
         super().__init__(name=name)
         check_optimize(optimize)
+        wanted = read_dtype(equation, result_dtype)
+        self.result_dtype = None if wanted is None else wanted.name
         self.equation = equation
         self.optimize = optimize
         self.sizes = sizes
@@ -56,7 +61,14 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
 
     def call(self, *operands: Any) -> Any:
         """Runs the einsum on tensors."""
-        return run_call(self.equation, operands, self.optimize, self.sizes, self.size_hints)
+        return run_call(
+            self.equation,
+            operands,
+            self.optimize,
+            self.sizes,
+            self.size_hints,
+            dtype=self.result_dtype,
+        )
 
     def compute_output_spec(self, *operands: Any) -> keras.KerasTensor:
         """Infers the shape and dtype of the result.
@@ -65,6 +77,9 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
             EinsumError: the equation, a rank, a size or a dtype is wrong, and which.
         """
         shapes = [tuple(keras.ops.shape(x)) for x in operands]
+        if self.result_dtype is not None:
+            shape = output_shape(self.equation, shapes, self.sizes)
+            return keras.KerasTensor(shape, dtype=self.result_dtype)
         named = [
             (k, keras.backend.standardize_dtype(x.dtype))
             for k, x in enumerate(operands)
@@ -92,7 +107,8 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
             SizeError: a size is a tensor of a graph.
         """
         options = write_options(self.optimize, self.sizes, self.size_hints)
-        return {"equation": self.equation, **options, "name": self.name}
+        wide = {"result_dtype": self.result_dtype}
+        return {"equation": self.equation, **options, "name": self.name, **wide}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> EinsumOperation:

@@ -205,8 +205,8 @@ def _matmul(
 ) -> Lowering:
     """The matrix product of operands in these layouts; `roles` are lhs_free, contracting, rhs_free.
 
-    A few batch dimensions stay apart; more do where that spares every reshape, and where the product
-    may have to broadcast one of them.
+    A few batch dimensions stay apart; more do where that spares every reshape, and where the
+    product may have to broadcast one of them.
     """
     equation, groups = dot.equation, dot.groups
     m, k, n = ("".join(role) for role in roles)

@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def dtype(self) -> str:
-        """The dtype of every step: the operands', or what these are cast to, and the result back."""
+        """The dtype of every step: the operands', or what these are cast to."""
         return self.steps[0].contraction.dtype
 
     @property
