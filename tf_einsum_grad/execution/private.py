@@ -27,7 +27,6 @@ __all__ = [
     "in_xla_context",
     "leave_unconverted",
     "needs_gradient",
-    "pass_on",
     "record",
     "recording",
     "shape_tuple",
@@ -101,17 +100,6 @@ def record(
 ) -> None:
     """Tells tapes and accumulators how `result` came from `operands`."""
     _record.record_operation("TfEinsumGrad", [result], list(operands), vjp)
-
-
-def pass_on(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-    """Calls what returns `x` itself in a graph, but by ops that forward mode cannot follow."""
-    if not HAS_RECORD or not recording():
-        return function(x)
-    x = bring_here(x)
-    with stopped():
-        same = function(x)
-    record(same, [x], lambda cotangent: [cotangent])
-    return same
 
 
 def bring_here(x: tf.Tensor) -> tf.Tensor:

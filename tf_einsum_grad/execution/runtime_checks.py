@@ -135,9 +135,11 @@ def give_ranks(
 
 
 def _ensure_rank(x: tf.Tensor, rank: int, k: int) -> tf.Tensor:
-    # The tensor is checked, not its shape: of two reshapes in a row, TensorFlow drops the first.
+    # The shape is checked, not the tensor: forward mode cannot follow tf.ensure_shape of a tensor.
+    # Not by a reshape: of two in a row, TensorFlow drops the first.
     name = op_name("requires rank", rank, "for operand", k)
-    return private.pass_on(lambda x: tf.ensure_shape(x, [None] * rank, name=name), x)
+    checked: tf.Tensor = tf.broadcast_to(x, tf.ensure_shape(tf.shape(x), [rank], name=name))
+    return checked
 
 
 def _merge_ellipses(
