@@ -88,8 +88,8 @@ OPERANDS = [
         "float32 for operand 0 and int32 for operand 2",
     ),
     (
-        ("i,i->", np.ones(3, "float32"), np.ones(3)),
-        "float32 for operand 0 and float64 for operand 1",
+        ("i,i->", np.ones(3, "int32"), np.ones(3)),
+        "int32 for operand 0 and float64 for operand 1; dtype=",
     ),
     (
         ("i,i->", tf.Variable([1.0]), tf.Variable([1])),

@@ -130,10 +130,9 @@ def test_three_operands_share_intermediates():
 def test_what_is_permuted():
     e = teg.explain("bthd,bshd->bhts", *[(4, 64, 8, 32)] * 2)
     assert e.forward[0].call == (
-        "reshape(matmul(reshape(permute(A, [0, 2, 1, 3]), [32, 64, 32]), "
-        "reshape(permute(B, [0, 2, 1, 3]), [32, 64, 32]), transpose_b=True), [4, 8, 64, 64])"
+        "matmul(permute(A, [0, 2, 1, 3]), permute(B, [0, 2, 1, 3]), transpose_b=True)"
     )
-    assert e.gradients[0].work[0].call.startswith("permute(reshape(matmul(reshape(dL/dY, [32,")
+    assert e.gradients[0].work[0].call.startswith("permute(matmul(dL/dY, permute(B, ")
     assert teg.explain("ij->ji", (64, 64)).forward[0].call == "permute(A, [1, 0])"
 
 

@@ -111,11 +111,13 @@ class Ops:
         if self.kind(inputs[1]) == "BroadcastArgs":
             return f"stretch({self.call(inputs[0])})"
         if self.kind(inputs[0]) == "Sum" and self.made(inputs[0])[2]("keep_dims"):
-            summed, operand = (self.made(x)[1][0] for x in inputs)
-            return f"fit({self.call(summed)}, {self.call(operand)})"
+            return self.call(inputs[0])
         return self._with_list("broadcast", inputs)
 
-    def Sum(self, inputs, *_):
+    def Sum(self, inputs, attribute, _):
+        if attribute("keep_dims"):
+            operand = self.made(self.made(inputs[1])[1][0])[1][0]
+            return f"fit({self.call(inputs[0])}, {self.call(operand)})"
         return self._with_list("sum", inputs)
 
     def Reshape(self, inputs, *_):

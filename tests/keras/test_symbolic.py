@@ -104,7 +104,9 @@ def test_a_functional_model_is_saved_loaded_and_fitted(tmp_path):
 
 def test_options_reach_einsum(monkeypatch):
     seen = []
-    monkeypatch.setattr(symbolic, "run_call", lambda *args: seen.append(args[2:]) or args[1][0])
+    monkeypatch.setattr(
+        symbolic, "run_call", lambda *args, **_: seen.append(args[2:]) or args[1][0]
+    )
     x = keras.Input([3])
     y = teg.einsum("bi,bi,i->bi", x, x, np.ones(3), optimize="greedy", size_hints={"b": 4})
     keras.Model(x, y)(np.ones([2, 3], "float32"))

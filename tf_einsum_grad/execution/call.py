@@ -75,11 +75,12 @@ def run_call(
         parsed = parse_call(text, len(operands))
         given, given_tensors = _read_sizes(text, "sizes", sizes)
         hints, _ = _read_sizes(text, "size_hints", size_hints)
+        wanted = read_dtype(text, dtype)
         k = find_sparse(text, operands)
         if k is not None:
-            options = (given, given_tensors, hints, target, optimize)
+            options = (given, given_tensors, hints, target, optimize, wanted)
             return run_sparse(text, parsed, operands, k, *options)
-        tensors = convert_operands(text, operands, read_dtype(text, dtype))
+        tensors = convert_operands(text, operands, wanted)
         if target == "eager" and type(optimize) is str and sizes is None and size_hints is None:
             prepared = _prepare_eagerly(text, *signature(tensors), optimize)
             return _run(text, prepared, tensors, {})

@@ -90,6 +90,7 @@ def run_sparse(
     hints: tuple[tuple[str, int], ...],
     target: Target,
     optimize: Optimize,
+    dtype: tf.DType | None = None,
 ) -> tf.Tensor:
     """An einsum whose operand `k` is sparse.
 
@@ -102,12 +103,14 @@ def run_sparse(
         hints: sizes to decide with.
         target: where it runs.
         optimize: as for `einsum`.
+        dtype: what every operand is widened to, if any.
 
     Raises:
         EinsumError: as `einsum` does.
     """
     x = operands[k]
-    tensors = convert_operands(text, [x.values if i == k else y for i, y in enumerate(operands)])
+    dense = [x.values if i == k else y for i, y in enumerate(operands)]
+    tensors = convert_operands(text, dense, dtype)
     merged, tensors, ellipsis_dims = _give_ranks(text, parsed, k, tensors)
     shapes: list[Any] = [private.shape_tuple(y) for y in tensors]
     shapes[k] = _shape_of(text, x, parsed.inputs[k])
