@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import Equation, parse_call
@@ -36,16 +37,22 @@ from tf_einsum_grad.planning.plan import Plan, make_plan
 
 __all__ = ["run_call", "run_eager_call"]
 
+# What is an operand without further questions, in eager mode.
+_PLAIN = (private.EAGER_TENSOR, tf.Variable, np.ndarray, int, float)
+
 
 def run_eager_call(text: str, operands: Sequence[Any], optimize: str) -> tf.Tensor | None:
-    """An einsum of eager tensors without options; None where it is anything else.
+    """An einsum of tensors, variables and arrays in eager mode; None where it is anything else.
 
     All that is decided follows from the operands' signature, so a call that came before is one
     lookup.
     """
     known = eager_signature(operands)
     if known is None:
-        return None
+        if not tf.executing_eagerly() or not all(isinstance(x, _PLAIN) for x in operands):
+            return None
+        operands = convert_operands(text, operands)
+        known = signature(operands)
     return _run(text, _prepare_eagerly(text, *known, optimize), operands, {})
 
 

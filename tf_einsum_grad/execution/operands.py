@@ -35,6 +35,7 @@ def convert_operands(
     Raises:
         OperandError: an operand is no dense tensor, or dtypes differ, or are wider than `dtype`.
     """
+    tensors = list(operands)
     if not all(type(x) is private.EAGER_TENSOR for x in operands):
         operands = [_convert_tensor_like(equation, k, x) for k, x in enumerate(operands)]
         typed = [x.dtype for x in operands if isinstance(x, tf.Tensor)] or [
@@ -43,14 +44,14 @@ def convert_operands(
             if isinstance(x, np.ndarray)
         ]
         first = typed[0] if typed else dtype
-        operands = [_convert(equation, k, x, first) for k, x in enumerate(operands)]
+        tensors = [_convert(equation, k, x, first) for k, x in enumerate(operands)]
         if first is None:
-            widest = max((x.dtype for x in operands), key=_width)
-            operands = [_convert(equation, k, x, widest) for k, x in enumerate(operands)]
+            widest = max((x.dtype for x in tensors), key=_width)
+            tensors = [_convert(equation, k, x, widest) for k, x in enumerate(operands)]
     if dtype is not None:
-        return [_widen(equation, k, x, dtype) for k, x in enumerate(operands)]
-    check_dtypes(equation, [x.dtype for x in operands])
-    return list(operands)
+        return [_widen(equation, k, x, dtype) for k, x in enumerate(tensors)]
+    check_dtypes(equation, [x.dtype for x in tensors])
+    return tensors
 
 
 def read_dtype(equation: str, dtype: Any) -> tf.DType | None:
@@ -119,12 +120,12 @@ def _width(dtype: tf.DType) -> tuple[bool, bool, bool, int]:
     return dtype.is_complex, dtype.is_floating, dtype.is_integer, dtype.size
 
 
-_WITHOUT_DTYPE = (int, float, complex, list, tuple, np.ndarray, np.generic)
+_AS_THEY_ARE = (tf.Tensor, int, float, complex, list, tuple, np.ndarray, np.generic)
 
 
 def _convert_tensor_like(equation: str, k: int, x: Any) -> Any:
     """A tensor for whatever has a dtype of its own: a variable of TensorFlow's or Keras', ..."""
-    if isinstance(x, (tf.Tensor, *_WITHOUT_DTYPE)):
+    if isinstance(x, _AS_THEY_ARE):
         return x
     if isinstance(x, tf.RaggedTensor):
         raise OperandError(

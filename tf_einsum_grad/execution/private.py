@@ -22,6 +22,7 @@ __all__ = [
     "EAGER_TENSOR",
     "HAS_OP_GRADIENT",
     "HAS_RECORD",
+    "belongings",
     "bring_here",
     "give_gradient",
     "in_xla_context",
@@ -100,6 +101,15 @@ def record(
 ) -> None:
     """Tells tapes and accumulators how `result` came from `operands`."""
     _record.record_operation("TfEinsumGrad", [result], list(operands), vjp)
+
+
+def belongings(graph: tf.Graph) -> dict[Any, tf.Tensor]:
+    """Tensors that this package keeps with a graph, for as long as it lives, by what they are."""
+    kept: dict[Any, tf.Tensor] | None = getattr(graph, "_tf_einsum_grad", None)
+    if kept is None:
+        kept = {}
+        graph._tf_einsum_grad = kept  # type: ignore[attr-defined]
+    return kept
 
 
 def bring_here(x: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_einsum_grad.execution import private
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.instructions import Groups
 
@@ -197,14 +198,25 @@ def _continues(last: Entry, entry: Entry) -> bool:
 
 
 def int_vector(numbers: Sequence[int]) -> Shape:
-    """Shapes, axes and the like: made once in eager mode, constants of the graph in graphs."""
+    """Shapes, axes and the like: made once in eager mode, and once in each graph."""
+    key = tuple(numbers)
     if tf.executing_eagerly():
-        return _eager_vector(tuple(numbers))
-    return list(numbers) if numbers else tf.constant([], tf.int32)
+        return _eager_vector(key)
+    known = private.belongings(tf.compat.v1.get_default_graph())
+    if key not in known:
+        # Outside of branches and loops of TensorFlow 1, and before whatever waits for a check.
+        with tf.control_dependencies(None):
+            known[key] = _vector(key)
+    vector: tf.Tensor = known[key]
+    return vector
 
 
 @lru_cache(maxsize=4096)
 def _eager_vector(numbers: tuple[int, ...]) -> tf.Tensor:
-    dtype = tf.int64 if max(numbers, default=0) >= 2**31 else tf.int32
     with tf.device("CPU:0"):
-        return tf.constant(numbers, dtype)
+        return _vector(numbers)
+
+
+def _vector(numbers: tuple[int, ...]) -> tf.Tensor:
+    dtype = tf.int64 if max(numbers, default=0) >= 2**31 else tf.int32
+    return tf.constant(numbers, dtype)

@@ -208,8 +208,8 @@ def _fit(gradient: tf.Tensor, operand: tf.Tensor, contracted: bool) -> tf.Tensor
     Where instead the other operand was, along a label that both contract, the gradient has this
     operand's 1, and is alike all along it: `contracted` says whether that may be.
     """
-    shape = tf.shape(operand)
-    axes = _ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(gradient)).r0
+    shape = _ops.Shape(input=operand)
+    axes = _ops.BroadcastGradientArgs(s0=shape, s1=_ops.Shape(input=gradient)).r0
     fitted: tf.Tensor = _ops.Sum(input=gradient, axis=axes, keep_dims=True)
     if contracted:
         fitted = _ops.BroadcastTo(input=fitted, shape=shape)
