@@ -381,6 +381,8 @@ def test_mismatch_in_a_gradient(compiled):
     ("equation", "specs", "shapes", "message"),
     [
         ("ij->ji", [None], [(2, 3, 4)], "requires_rank_2_for_operand_0"),
+        ("ij,k->kji", [None, None], [(3, 4), (3, 4)], "requires_rank_1_for_operand_1"),
+        ("i->", [None], [(3, 4)], "requires_rank_1_for_operand_0"),
         ("...ij->ij", [None], [(3,)], "rank"),
         ("i...,i->...", [None, [None]], [(2, 3), (4,)], "for_label_i_"),
         ("...i,...i->", [None, None], [(2, 3), (4, 3)], "Incompatible shapes|'...'"),

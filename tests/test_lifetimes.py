@@ -1,6 +1,9 @@
 """What einsum makes is freed: graphs, the variables that they hold, and memory."""
 
 import gc
+import subprocess
+import sys
+import textwrap
 import weakref
 
 import pytest
@@ -96,3 +99,27 @@ def test_memory_stays_flat(call):
             call()
         growths.append(resident() - before)
     assert min(growths[1:]) < 10e6
+
+
+def test_the_first_touch_may_be_inside_a_graph():
+    """The package is imported when it is used first; that leaves nothing in the graph, nor off."""
+    program = """
+        import tensorflow as tf, tf_einsum_grad as teg
+        function = tf.function(lambda x: teg.einsum("ij->ji", x), autograph=False)
+        graph = function.get_concrete_function(tf.TensorSpec([2, 3])).graph
+        print(sorted(op.type for op in graph.get_operations()))
+        from tf_einsum_grad.execution.call import run_eager_call
+        x = tf.ones([2, 3])
+        print(run_eager_call("ij->ji", [x], "auto").shape, teg.einsum("ij->ji", x).shape)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.splitlines() == [
+        "['Const', 'Identity', 'Placeholder', 'Transpose']",
+        "(3, 2) (3, 2)",
+    ]
