@@ -92,10 +92,14 @@ def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
     if not rule.differentiable or not private.recording():
         return rule.run(*operands)
 
+    def run_transpose(k: int, others: list[tf.Tensor]) -> tf.Tensor:
+        if tf.executing_eagerly():
+            return contract(rule.transpose(k), others)
+        # A Jacobian pulls back inside the loop body of `tf.vectorized_map`.
+        return contract_in_graph(rule.contraction.transpose(k), others)
+
     def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> Gradients:
-        return _pull_back(
-            lambda k, others: contract(rule.transpose(k), others), operands, cotangent, needed
-        )
+        return _pull_back(run_transpose, operands, cotangent, needed)
 
     if not private.HAS_RECORD:
         return _by_custom_gradient(rule.run, vjp, operands)
