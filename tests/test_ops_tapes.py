@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests import test_ops_modes
-from tests.modes import EAGER
+from tests.modes import EAGER, STATIC, UNKNOWN_DIMS
 from tests.reference import draw
 from tests.varied import VARIED, assert_equal, assert_varied, every_mode, gradients, vjps
 from tf_einsum_grad import einsum
@@ -244,6 +244,17 @@ def test_without_the_private_recorder(monkeypatch):
     test_variables()
     test_sparse_cotangents()
     test_gradients_that_are_none()
+
+
+@pytest.mark.parametrize("mode", [STATIC, UNKNOWN_DIMS], ids=str)
+def test_without_an_ops_own_gradient(monkeypatch, mode):
+    """Where TensorFlow lets no op have its own, `tf.custom_gradient` says the same."""
+    monkeypatch.setattr(private, "HAS_OP_GRADIENT", False)
+    monkeypatch.setattr(private, "give_gradient", None)  # whoever asks for it fails
+    assert_varied(mode, gradients, vjps)
+    test_ops_modes.test_jacobian(mode, True)
+    test_ops_modes.test_forward_over_reverse(mode)
+    test_gradients_for_some_operands_only(mode)
 
 
 def test_an_unknown_rank_in_graph_mode_of_tensorflow_1():

@@ -25,7 +25,7 @@ from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
 from tf_einsum_grad.planning.search import Path
 
-__all__ = ["Plan", "Step", "check_hints", "make_plan"]
+__all__ = ["Plan", "Step", "known_and_likely", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,7 @@ def make_plan(
         PathError: `optimize` is no path for this equation.
         SizeError: a hint is for a label of another equation, or no size.
     """
-    known, guesses = dict(sizes), check_hints(equation, hints)
-    likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
-    for label in elastic:
-        if size := known[label]:  # of a label of size 0 all is known
-            known[label], guesses[label] = None, size
+    known, guesses, likely = known_and_likely(equation, sizes, hints, elastic)
 
     def start(dtype: str = dtype) -> _Planner:
         return _Planner(
@@ -138,7 +134,26 @@ def make_plan(
     return Plan(equation, tuple(likely.items()), path, steps)
 
 
-def check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
+def known_and_likely(
+    equation: Equation,
+    sizes: tuple[tuple[str, Size], ...],
+    hints: tuple[tuple[str, int], ...],
+    elastic: str,
+) -> tuple[dict[str, Size], dict[str, int], dict[str, Size]]:
+    """Returns the sizes that are known for certain, guesses at others, and sizes to decide with.
+
+    Raises:
+        SizeError: a hint is for a label of another equation, or no size.
+    """
+    known, guesses = dict(sizes), _check_hints(equation, hints)
+    likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
+    for label in elastic:
+        if size := known[label]:  # of a label of size 0 all is known
+            known[label], guesses[label] = None, size
+    return known, guesses, likely
+
+
+def _check_hints(equation: Equation, hints: tuple[tuple[str, int], ...]) -> dict[str, int]:
     """Returns hints as a mapping.
 
     Raises:

@@ -19,7 +19,7 @@ from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
-from tf_einsum_grad.planning.plan import Step, check_hints, make_plan
+from tf_einsum_grad.planning.plan import Step, known_and_likely, make_plan
 from tf_einsum_grad.planning.search import Path
 from tf_einsum_grad.planning.sparse_steps import (
     Gather,
@@ -72,11 +72,7 @@ def make_sparse_plan(
         PathError: `optimize` is no path for this equation.
         SizeError: a hint is for a label of another equation, or no size.
     """
-    known, guesses = dict(sizes), check_hints(equation, hints)
-    likely = {label: guesses.get(label) if size is None else size for label, size in sizes}
-    for label in elastic:
-        if size := known[label]:
-            known[label], guesses[label] = None, size
+    known, guesses, likely = known_and_likely(equation, sizes, hints, elastic)
     used = "".join((*equation.inputs, equation.output))
     entry = next(x for x in itertools.chain("z", fresh_labels(used)) if x not in used)
     known[entry] = 0 if sparse.nnz == 0 else None
