@@ -554,3 +554,14 @@ def test_sparse_inputs_of_keras():
     x = tf.keras.Input((5,), sparse=True)
     model = tf.keras.Model(x, teg.einsum("bi,ij->bj", x, tf.ones([5, 3])))
     np.testing.assert_array_equal(model(tf.sparse.eye(2, 5)), np.ones([2, 3]))
+
+
+def test_several_slices_are_dense():
+    """As for every op of TensorFlow's; duplicate slices add up."""
+    x = tf.IndexedSlices(tf.constant([[1.0, 2.0], [3.0, 4.0]]), [1, 1], [3, 2])
+    sparse = tf.SparseTensor([[0, 0], [1, 1]], [1.0, 1.0], [3, 2])
+    np.testing.assert_array_equal(teg.einsum("ij,ij->i", x, x), [0.0, 52.0, 0.0])
+    np.testing.assert_array_equal(teg.einsum("ij,ij->i", sparse, x), [0.0, 6.0, 0.0])
+    with pytest.raises(teg.OperandError, match="IndexedSlices for operand 0"):
+        without_shape = tf.IndexedSlices(x.values, x.indices)
+        teg.einsum("ij,ij->i", without_shape, without_shape)

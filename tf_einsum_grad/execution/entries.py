@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
+from tf_einsum_grad.algebra.equation import ELLIPSIS
+from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.execution.extents import Extent
+from tf_einsum_grad.execution.runtime_checks import op_name
 
-__all__ = ["Entries", "Sparse"]
+__all__ = ["Entries", "Sparse", "ensure_rank", "shape_as_known"]
 
 Sparse = tf.SparseTensor | tf.IndexedSlices
 
@@ -88,3 +92,29 @@ class Entries:
         index = {name: repeat(x) for name, x in self.index.items()}
         index[label] += tf.tile(tf.range(factor), n[:1])
         return Entries(repeat(self.values), index, None)
+
+
+def shape_as_known(text: str, x: Sparse, subscripts: str) -> Shape:
+    """The shape of a sparse operand, as far as it is known; its rank always is.
+
+    Raises:
+        SizeError: the rank is not known, and subscripts have an ellipsis.
+    """
+    if isinstance(x, tf.IndexedSlices):
+        rows = None if x.dense_shape is None else tf.get_static_value(x.dense_shape[0])
+        return (None if rows is None else int(rows), *x.values.shape[1:].as_list())
+    if x.shape.rank is not None:
+        return tuple(x.shape.as_list())
+    rank = x.indices.shape[1]
+    if rank is None and ELLIPSIS in subscripts:
+        raise SizeError(f"einsum {text!r} requires a known rank for a sparse operand with '...'")
+    return (None,) * (len(subscripts) if rank is None else rank)
+
+
+def ensure_rank(x: tf.SparseTensor, rank: int, k: int) -> tf.SparseTensor:
+    """The operand with that rank; operand `k` of the einsum is refused where it has another."""
+    if x.shape.rank is not None:
+        return x
+    name = op_name("requires rank", rank, "for operand", k)
+    indices = tf.ensure_shape(x.indices, [None, rank], name=name)
+    return tf.SparseTensor(indices, x.values, tf.ensure_shape(x.dense_shape, [rank], name=name))

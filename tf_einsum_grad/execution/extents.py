@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.shapes import product
 
-__all__ = ["Extent", "extent", "flatten", "fold", "product", "shape_of", "unfold", "vector_of"]
+__all__ = ["Extent", "extent", "flatten", "fold", "shape_of", "unfold", "vector_of"]
 
 Extent = int | tf.Tensor  # a size; a tensor is a scalar of int64
 
@@ -33,14 +34,6 @@ def flatten(index: Sequence[tf.Tensor], sizes: Sequence[Extent]) -> tf.Tensor:
         inside.append((column >= 0) & (column < size))
     found: tf.Tensor = tf.where(tf.reduce_all(tf.stack(inside), 0), flat, total)
     return found
-
-
-def product(sizes: Sequence[Extent]) -> Extent:
-    """The product of sizes; an integer if all are."""
-    result: Extent = 1
-    for size in sizes:
-        result = result * size
-    return result
 
 
 def vector_of(size: Extent) -> tf.Tensor:

@@ -132,7 +132,7 @@ def _convert_tensor_like(equation: str, k: int, x: Any) -> Any:
             f"einsum {equation!r} requires dense tensors, or one sparse one, got RaggedTensor for "
             f"operand {k}; x.to_tensor() pads it with zeros, x.to_sparse() leaves them out"
         )
-    if x is None or isinstance(x, tf.SparseTensor | tf.IndexedSlices):
+    if x is None or isinstance(x, tf.SparseTensor):
         raise OperandError(
             f"einsum {equation!r} requires dense tensors, got {type(x).__name__} for operand {k}"
         )

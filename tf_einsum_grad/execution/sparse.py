@@ -22,13 +22,12 @@ from tf_einsum_grad.algebra.errors import OperandError, SizeError
 from tf_einsum_grad.algebra.names import show_names
 from tf_einsum_grad.algebra.sizes import Binding, Check, Shape, bind_call
 from tf_einsum_grad.execution import lookup, private
-from tf_einsum_grad.execution.entries import Entries, Sparse
+from tf_einsum_grad.execution.entries import Entries, Sparse, ensure_rank, shape_as_known
 from tf_einsum_grad.execution.extents import (
     Extent,
     extent,
     flatten,
     fold,
-    product,
     shape_of,
     unfold,
     vector_of,
@@ -42,6 +41,7 @@ from tf_einsum_grad.execution.runtime_checks import (
     require_size,
     split_ellipsis,
 )
+from tf_einsum_grad.execution.shapes import product
 from tf_einsum_grad.execution.steps import run_step
 from tf_einsum_grad.lowering.machine import Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
@@ -113,11 +113,11 @@ def run_sparse(
     tensors = convert_operands(text, dense, dtype)
     merged, tensors, ellipsis_dims = _give_ranks(text, parsed, k, tensors)
     shapes: list[Any] = [private.shape_tuple(y) for y in tensors]
-    shapes[k] = _shape_of(text, x, parsed.inputs[k])
+    shapes[k] = shape_as_known(text, x, parsed.inputs[k])
     n_index = 1
     if isinstance(x, tf.SparseTensor):
         n_index = len(shapes[k])
-        x = _ensure_rank(x, n_index, k)
+        x = ensure_rank(x, n_index, k)
     key = hashable_optimize(optimize)
     prepare = _prepare if key is None else _prepare_cached
     prepared = prepare(
@@ -149,27 +149,6 @@ def _give_ranks(
                     f"as sparse operand {k} has; set it with tf.ensure_shape"
                 )
     return give_ranks(parsed, tensors)
-
-
-def _shape_of(text: str, x: Sparse, subscripts: str) -> Shape:
-    """The shape of a sparse operand, as far as it is known; its rank always is."""
-    if isinstance(x, tf.IndexedSlices):
-        rows = None if x.dense_shape is None else tf.get_static_value(x.dense_shape[0])
-        return (None if rows is None else int(rows), *x.values.shape[1:].as_list())
-    if x.shape.rank is not None:
-        return tuple(x.shape.as_list())
-    rank = x.indices.shape[1]
-    if rank is None and ELLIPSIS in subscripts:
-        raise SizeError(f"einsum {text!r} requires a known rank for a sparse operand with '...'")
-    return (None,) * (len(subscripts) if rank is None else rank)
-
-
-def _ensure_rank(x: tf.SparseTensor, rank: int, k: int) -> tf.SparseTensor:
-    if x.shape.rank is not None:
-        return x
-    name = op_name("requires rank", rank, "for operand", k)
-    indices = tf.ensure_shape(x.indices, [None, rank], name=name)
-    return tf.SparseTensor(indices, x.values, tf.ensure_shape(x.dense_shape, [rank], name=name))
 
 
 def _about(nnz: int | None) -> int | None:
