@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad.execution.shapes import Dim, Shape, Sizes, int_vector, leave_one, product
+from tf_einsum_grad.execution.shapes import Dim, Sizes, int_vector, leave_one, product
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.instructions import Groups
@@ -225,7 +225,7 @@ def _embed_diagonal(instruction: do.EmbedDiagonal, source: Groups, sizes: Sizes)
     return _EMBED[instruction.kernel](rows, dims, sizes)
 
 
-def _shape(dims: Sequence[Dim], sizes: Sizes) -> Shape:
+def _shape(dims: Sequence[Dim], sizes: Sizes) -> tf.Tensor:
     return sizes.join(leave_one(dims))
 
 

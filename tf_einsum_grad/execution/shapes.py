@@ -17,9 +17,7 @@ from tf_einsum_grad.execution import private
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.instructions import Groups
 
-__all__ = ["Dim", "Place", "Shape", "Sizes", "int_vector", "leave_one", "product"]
-
-Shape = tf.Tensor | list[int]  # what TensorFlow's ops take as one
+__all__ = ["Dim", "Place", "Sizes", "int_vector", "leave_one", "product"]
 
 _ops: Any = tf.raw_ops  # generated, and without types
 
@@ -66,7 +64,7 @@ class Sizes:
         except KeyError:
             return None
 
-    def known_shape(self, groups: Groups) -> Shape | None:
+    def known_shape(self, groups: Groups) -> tf.Tensor | None:
         """The shape that these groups make; None where a size is unknown."""
         try:
             return int_vector([math.prod([self._known[x] for x in group]) for group in groups])
@@ -92,7 +90,6 @@ class Sizes:
 
     def stretched_shape(self, k: int, labels: str) -> tf.Tensor:
         """The shape of operand `k` where `labels` have the size that the other operand has."""
-        other: Shape
         if self._terms[0] == self._terms[1]:
             other = self.shape(self._operands[1 - k])
         else:
@@ -100,7 +97,7 @@ class Sizes:
         shape: tf.Tensor = _ops.BroadcastArgs(s0=self.shape(self._operands[k]), s1=other)
         return shape
 
-    def join(self, entries: Sequence[Entry]) -> Shape:
+    def join(self, entries: Sequence[Entry]) -> tf.Tensor:
         """A shape, in as few ops as that takes."""
         known = [entry for entry in entries if isinstance(entry, int)]
         if len(known) == len(entries):
@@ -133,7 +130,9 @@ class Sizes:
         if isinstance(first, Place):
             shape, start = self.shape(first.x), first.axis
             return shape if len(run) == first.x.shape.rank else shape[start : start + len(run)]
-        return tf.constant(run, tf.int32) if isinstance(first, int) else tf.stack(run)
+        if isinstance(first, int):
+            return int_vector([entry for entry in run if isinstance(entry, int)])
+        return tf.stack(run)
 
     def _read_label(self, label: str) -> Dim:
         if label in self._known:
@@ -145,10 +144,10 @@ class Sizes:
             for k, term in enumerate(self._terms)
             if label in term
         ]
-        vectors = [self.join([place]) for place in places]
         if label not in self._elastic:
-            return vectors[0][0]
-        size: tf.Tensor = _ops.BroadcastArgs(s0=vectors[0], s1=vectors[1])[0]
+            return places[0] if isinstance(places[0], int) else self.join(places[:1])[0]
+        lhs, rhs = (self.join([place]) for place in places)
+        size: tf.Tensor = _ops.BroadcastArgs(s0=lhs, s1=rhs)[0]
         return size
 
 
@@ -197,7 +196,7 @@ def _continues(last: Entry, entry: Entry) -> bool:
     return isinstance(last, int) == isinstance(entry, int) and not isinstance(entry, Place)
 
 
-def int_vector(numbers: Sequence[int]) -> Shape:
+def int_vector(numbers: Sequence[int]) -> tf.Tensor:
     """Shapes, axes and the like: made once in eager mode, and once in each graph."""
     key = tuple(numbers)
     if tf.executing_eagerly():
