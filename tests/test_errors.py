@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_einsum_grad import (
     EinsumError,
     EquationError,
+    MachineError,
     OperandError,
     PathError,
     SizeError,
@@ -226,7 +227,7 @@ def test_message_in_eager_and_graph(arguments, kind, message):
 
 
 def test_every_error_is_a_value_error():
-    for kind in (EinsumError, EquationError, OperandError, PathError, SizeError):
+    for kind in (EinsumError, EquationError, MachineError, OperandError, PathError, SizeError):
         assert issubclass(kind, ValueError) and issubclass(kind, EinsumError)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tf_einsum_grad.algebra.errors import (
         EinsumError,
         EquationError,
+        MachineError,
         OperandError,
         PathError,
         SizeError,
@@ -44,6 +45,7 @@ _HOME = {
     "Explanation": "explaining.explanation",
     "GradientCheckError": "gradcheck",
     "GradientReport": "gradcheck",
+    "MachineError": "algebra.errors",
     "OperandError": "algebra.errors",
     "PathError": "algebra.errors",
     "SizeError": "algebra.errors",
@@ -68,6 +70,7 @@ __all__ = [
     "Explanation",
     "GradientCheckError",
     "GradientReport",
+    "MachineError",
     "OperandError",
     "PathError",
     "SizeError",

@@ -9,7 +9,7 @@ def test_an_eager_call_is_planned_as_such(monkeypatch):
     targets = []
 
     def make_plan(*arguments, **keywords):
-        targets.append(arguments[-1])
+        targets.append(arguments[5])
         return plan(*arguments, **keywords)
 
     plan = call.make_plan

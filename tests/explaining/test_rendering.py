@@ -21,6 +21,7 @@ FINDINGS = Findings(
     expanded="ii,ij->j",
     dtype="float16",
     target="xla",
+    machine="cpu-onednn",
     shapes=((3, 3), (3, None)),
     output_shape=(None,),
     roles=(
@@ -56,7 +57,7 @@ SENT = [
 ]
 TEXT = """\
 Y = einsum('ii, ij', A(3, 3), B(3, ?))  ->  Y(?,)
-    float16, under XLA; that is, ii,ij->j
+    float16, under XLA, on CPU (with oneDNN); that is, ii,ij->j
     Sizes shown as ? are unknown; figures take 1024 for each of them.
 
 Labels
@@ -93,7 +94,7 @@ Native: einsum('j,ij->ii', dL/dY, B), which does <worse> and twice
 dL/dB = einsum('ii,j->ij', A, dL/dY)
 By it, too.
 Runs: diagonal(A, [0, 1], by='stride')
-What runs under XLA, float16
+What runs under XLA, on CPU (with oneDNN), float16
 |what runs|FLOPs|moved|scratch
 Z1|diagonal(A, [0, 1], by='stride')|0 FLOP|1.5 kB|none
 Y|matmul(Z1, permute(B, [1, 0]))|2.5 MFLOP|10 B|64 B

@@ -14,12 +14,20 @@ from tf_einsum_grad.lowering.machine import CPU, Machine
 # Every launch and every byte costs; what is not under test costs nothing.
 PLAIN = Machine(
     **{field.name: 1e30 for field in dataclasses.fields(Machine)}
-    | {"eager_launch": 10.0, "graph_launch": 1.0, "xla_launch": 0.0, "stream": 100.0}
+    | {"name": "plain", "eager_launch": 10.0, "graph_launch": 1.0, "xla_launch": 0.0}
+    | {"device_launch": 0.0, "stream": 100.0, "stream_outer": 100.0}
+    | {"einsum_matmul_factor": 1.0, "einsum_vector_factor": 1.0}
     | {"permute_inner": 10.0, "permute_rows": 20.0, "xla_permute_inner": 40.0}
     | {"xla_permute_rows": 80.0, "short_row": 8, "diagonal_reads": 4, "einsum_permute_factor": 3}
     | {"matmul_start": 0.0, "matmul_side": 0, "matmul_depth": 0, "run": 0.0, "dot_run": 0.0}
     | {"cache": 32, "diag": 25.0, "diag_one": 5.0, "sum_both_ends": 2.0, "long_run": 64}
+    | {"xla_sum": 100.0}
 )
+ACROSS = {
+    f"{kernel}across_{side}": 4.0
+    for kernel in ("", "batch_", "einsum_")
+    for side in ("left", "right")
+}
 SIZES = {"a": 10, "b": 20, "c": 30}
 
 
@@ -230,7 +238,7 @@ def test_a_matmul_is_its_flops_and_what_it_reads_across_rows(text, flags):
     lowering = binary(text, (), (), do.MatMul(*map(bool, flags), False))
     assert us(lowering, MATMUL) == pytest.approx(1 + 2 * 6000 / 50)
     for long_row, right in ((20, 600), (10, 600), (40, 300)):
-        slow = dataclasses.replace(MATMUL, transposed=4.0, long_row=long_row)
+        slow = dataclasses.replace(MATMUL, **ACROSS, long_row=long_row)
         across = flags[0] * 200 + flags[1] * right
         assert us(lowering, slow) == pytest.approx(1 + 2 * 6000 / 50 + across)
     double = dataclasses.replace(lowering, dtype="float64")
@@ -290,7 +298,7 @@ def count_elements(term):
 
 
 def test_swapped_operands_are_priced_in_the_order_in_which_they_run():
-    machine = dataclasses.replace(MATMUL, transposed=4.0)
+    machine = dataclasses.replace(MATMUL, **ACROSS)
     plain = binary("ab,bc->ac", (), (), do.MatMul(False, False, False))
     swapped = binary(
         "ab,bc->ac", (), (), do.MatMul(True, True, False), (do.Permute((1, 0)),), swap=True
@@ -333,3 +341,85 @@ def test_zeros_are_written():
         parse_equation("ab,b->a"), "float32", "graph", None, ((), ()), do.Zeros(("a",))
     )
     assert price(lowering, SIZES, PLAIN) == Cost(1 + 40 / 100, 400, 40, 0)
+
+
+def test_a_device_starts_on_what_moves_and_not_on_views():
+    machine = dataclasses.replace(PLAIN, device_launch=7.0)
+    view = unary("ab->ab", do.Reshape(("ab",)))
+    moves = unary("ab->ba", do.Permute((1, 0)))
+    assert us(view, machine) == us(view)
+    assert us(moves, machine) == us(moves) + 7
+    # Einsum's own permutes are kernels of the device too; XLA fuses.
+    einsum = binary("ab,cb->ca", (), (), do.NativeEinsum("ab,cb->ca"))
+    assert us(einsum, machine) == pytest.approx(us(einsum) + 2 * 7)
+    fused = dataclasses.replace(moves, target="xla")
+    assert us(fused, machine) == us(fused)
+
+
+def test_a_product_whose_operands_are_both_repeated_has_a_rate_of_its_own():
+    slow = dataclasses.replace(PLAIN, stream_outer=1.0)
+    outer = do.Reshape(("a", "")), do.Reshape(("", "b"))
+    lowering = binary("a,b->ab", outer[:1], outer[1:], do.Multiply())
+    assert us(lowering, slow) - us(lowering) == pytest.approx(4 * 230 * (1 - 1 / 100))
+    same = binary("ab,ab->ab", (), (), do.Multiply())
+    assert us(same, slow) == us(same)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "batch", "combine", "target"),
+    [
+        ("", "", do.MatMul, "graph"),
+        ("batch_", "d", do.MatMul, "graph"),
+        ("einsum_", "", do.NativeEinsum, "graph"),
+        ("batch_", "d", do.NativeEinsum, "graph"),
+        ("xla_", "", do.MatMul, "xla"),
+        ("xla_", "d", do.MatMul, "xla"),
+    ],
+)
+def test_each_kernel_reads_across_rows_at_rates_of_its_own(side, kernel, batch, combine, target):
+    plain = f"{batch}ab,{batch}bc->{batch}ac"
+    text = (f"{batch}ba,{batch}bc->{batch}ac", f"{batch}ab,{batch}cb->{batch}ac")[side]
+    sizes = {"a": 10, "b": 20, "c": 30, "d": 5}
+    machine = dataclasses.replace(MATMUL, long_row=1)
+
+    def lowering(text, flags):
+        instruction = do.NativeEinsum(text)
+        if combine is do.MatMul:
+            instruction = do.MatMul(*flags, bool(batch))
+        return binary(text, (), (), instruction, target=target)
+
+    flags = (not side, bool(side))
+    field = f"{kernel}across_{('left', 'right')[side]}"
+    across = us(lowering(text, flags), dataclasses.replace(machine, **{field: 4.0}), sizes)
+    read = (5 if batch else 1) * (200, 600)[side]
+    assert across - us(lowering(plain, (False, False)), machine, sizes) == pytest.approx(read)
+
+
+def test_the_einsum_op_has_factors_without_batch():
+    machine = dataclasses.replace(MATMUL, einsum_matmul_factor=3.0, matvec=10.0)
+    matrices = binary("ab,bc->ac", (), (), do.NativeEinsum("ab,bc->ac"))
+    assert us(matrices, machine) - 1 == pytest.approx(3 * (us(matrices, MATMUL) - 1))
+    batch = binary("dab,dbc->dac", (), (), do.NativeEinsum("dab,dbc->dac"))
+    sizes = SIZES | {"d": 5}
+    assert us(batch, machine, sizes) == us(batch, MATMUL, sizes)
+    slow = dataclasses.replace(machine, einsum_vector_factor=2.0)
+    vector = binary("ab,b->a", (), (), do.NativeEinsum("ab,b->a"))
+    assert us(vector, slow) - 1 == pytest.approx(2 * (us(vector, machine) - 1))
+
+
+@pytest.mark.parametrize(("text", "flags"), [("ba,b->a", (1, 0)), ("b,cb->c", (0, 1))])
+def test_a_matrix_times_a_vector_is_read_across_too(text, flags):
+    name = "matvec_across" if flags[0] else "vecmat_across"
+    lhs, rhs = (("b", "a"), ("b", "")) if flags[0] else (("", "b"), ("c", "b"))
+    lowering = binary(
+        text, (do.Reshape(lhs),), (do.Reshape(rhs),), do.MatMul(*map(bool, flags), False)
+    )
+    slow = dataclasses.replace(PLAIN, **{name: 0.5})
+    assert us(lowering, slow) > 100 > us(lowering)
+
+
+def test_xla_makes_one_loop_of_a_product_and_its_sum():
+    lowering = binary("ab,ab->a", (), (), do.Multiply(), (do.Sum((1,)),), target="xla")
+    machine = dataclasses.replace(PLAIN, stream=1e-3, xla_sum=10.0)
+    assert us(lowering, machine) == pytest.approx(4 * 210 / 10)

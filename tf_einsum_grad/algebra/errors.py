@@ -6,7 +6,14 @@ working. Messages have one form: what was called, what it requires, what it got.
 
 from __future__ import annotations
 
-__all__ = ["EinsumError", "EquationError", "OperandError", "PathError", "SizeError"]
+__all__ = [
+    "EinsumError",
+    "EquationError",
+    "MachineError",
+    "OperandError",
+    "PathError",
+    "SizeError",
+]
 
 
 class EinsumError(ValueError):
@@ -31,3 +38,7 @@ class SizeError(EinsumError):
 
 class PathError(EinsumError):
     """`optimize` is not a contraction path for this equation."""
+
+
+class MachineError(EinsumError):
+    """There is no such machine, or what a file says of one is not to be used here."""

@@ -9,6 +9,7 @@ from typing import get_args
 from tf_einsum_grad.cli.arguments import PASSED, Subparsers, parse_shape, parse_sizes
 from tf_einsum_grad.explaining.explanation import explain
 from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.lowering.machines import MACHINES
 from tf_einsum_grad.text.terminal import terminal_width
 
 __all__ = ["add_parser", "run"]
@@ -33,6 +34,9 @@ def add_parser(subparsers: Subparsers) -> None:
     add("--target", choices=get_args(Target), default="graph",
         help="where it runs: in eager mode, in a graph (tf.function), or under XLA; default: "
         "graph")  # fmt: skip
+    add("--machine", choices=tuple(MACHINES),
+        help="what it runs on, a CPU without or with oneDNN's kernels, or a GPU; default: "
+        "cpu")  # fmt: skip
     add("--optimize", default="auto", metavar="NAME",
         help="the name of an opt_einsum optimiser; default: auto")  # fmt: skip
     add("--size", action="extend", type=parse_sizes, default=[], metavar="LABEL=SIZE",
@@ -59,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         sizes=dict(arguments.size),
         mesh=dict(arguments.mesh),
         target=arguments.target,
+        machine=arguments.machine,
     )
     if arguments.json:
         print(json.dumps(explanation.to_dict(), indent=2))

@@ -15,6 +15,7 @@ from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.machines import machine_of
 from tf_einsum_grad.execution.operands import (
     check_dtypes,
     convert_operands,
@@ -31,7 +32,7 @@ from tf_einsum_grad.execution.runtime_checks import (
 from tf_einsum_grad.execution.sparse import find_sparse, run_sparse
 from tf_einsum_grad.execution.steps import run_step
 from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
-from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
@@ -53,7 +54,8 @@ def run_eager_call(text: str, operands: Sequence[Any], optimize: str) -> tf.Tens
             return None
         operands = convert_operands(text, operands)
         known = signature(operands)
-    return _run(text, _prepare_eagerly(text, *known, optimize), operands, {})
+    machine = machine_of(operands, "eager")
+    return _run(text, _prepare_eagerly(text, *known, optimize, machine), operands, {})
 
 
 # AutoGraph would rewrite this whole package, 2 seconds at the first trace; there is nothing to do.
@@ -88,12 +90,13 @@ def run_call(
             options = (given, given_tensors, hints, target, optimize, wanted)
             return run_sparse(text, parsed, operands, k, *options)
         tensors = convert_operands(text, operands, wanted)
+        machine = machine_of(tensors, target)
         if target == "eager" and type(optimize) is str and sizes is None and size_hints is None:
-            prepared = _prepare_eagerly(text, *signature(tensors), optimize)
+            prepared = _prepare_eagerly(text, *signature(tensors), optimize, machine)
             return _run(text, prepared, tensors, {})
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
         shapes: list[Any] = [private.shape_tuple(x) for x in tensors]  # they have ranks now
-        call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target)
+        call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target, machine)
         key = hashable_optimize(optimize)
         cached = key is not None and all(_is_key(size) for _, size in given + hints)
         prepared = _prepare_cached(*call, key) if cached else _prepare(*call, optimize)
@@ -172,12 +175,20 @@ def _prepare(
     given: tuple[tuple[str, Any], ...],
     hints: tuple[tuple[str, int], ...],
     target: Target,
+    machine: Machine,
     optimize: Optimize,
 ) -> _Prepared:
     """Decides everything about a call that follows from its shapes and dtype."""
     binding = bind_call(text, shapes, dict(given), merged)
     plan = make_plan(
-        binding.equation, binding.sizes, dtype, optimize, hints, target, elastic=binding.elastic
+        binding.equation,
+        binding.sizes,
+        dtype,
+        optimize,
+        hints,
+        target,
+        machine,
+        binding.elastic,
     )
     eager = target == "eager"
     rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
@@ -189,12 +200,16 @@ _prepare_cached = lru_cache(maxsize=4096)(_prepare)
 
 @lru_cache(maxsize=4096)
 def _prepare_eagerly(
-    text: str, shapes: tuple[Shape, ...], dtypes: tuple[tf.DType, ...], optimize: str
+    text: str,
+    shapes: tuple[Shape, ...],
+    dtypes: tuple[tf.DType, ...],
+    optimize: str,
+    machine: Machine,
 ) -> _Prepared:
     """All that is decided about an eager call without options."""
     parse_call(text, len(shapes))
     check_dtypes(text, dtypes)
-    return _prepare(text, None, shapes, dtypes[0].name, (), (), "eager", optimize)
+    return _prepare(text, None, shapes, dtypes[0].name, (), (), "eager", machine, optimize)
 
 
 def _run(

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import parse_equation
+from tf_einsum_grad.execution.machines import machine_of
 from tf_einsum_grad.execution.vjp import Gradients, contract_in_graph, with_rule
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.machine import Target
@@ -83,7 +84,13 @@ def multiply(
             rows, columns = tf.unstack(indices, num=2, axis=1)
             pair = [look_up(cotangent, rows), _conjugate(look_up(dense, columns))]
             sizes = {"z": None, "k": dense.shape[1]}
-            products = Contraction.of(_ROW_PRODUCTS, sizes, values.dtype.name, target)
+            products = Contraction.of(
+                _ROW_PRODUCTS,
+                sizes,
+                values.dtype.name,
+                target,
+                machine=machine_of(pair, target),
+            )
             gradients[0] = contract_in_graph(products, pair)
         if needed[3]:
             swapped = tf.reverse(indices, [1]), tf.reverse(shape, [0])

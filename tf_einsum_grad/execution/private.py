@@ -8,6 +8,8 @@
   graph, under a name that a loaded one does not know. Without it, `tf.custom_gradient` is used.
 * The class of eager tensors, to tell them apart without making one. Without it, one is made.
 * Whether XLA will compile the graph being traced: XLA wants other lowerings. Without it, "no".
+* The device scope of the graph being traced: a GPU wants other lowerings. Without it, none.
+* Whether oneDNN's kernels are on: they want other lowerings. Without it, "no".
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ __all__ = [
     "HAS_RECORD",
     "belongings",
     "bring_here",
+    "device_scope",
     "give_gradient",
     "in_xla_context",
     "leave_unconverted",
     "needs_gradient",
+    "onednn_is_on",
     "record",
     "recording",
     "shape_tuple",
@@ -63,6 +67,11 @@ try:
 except ImportError:
     _HAS_XLA_CONTEXT = False
 
+
+try:
+    from tensorflow.python.util import _pywrap_util_port
+except ImportError:
+    _pywrap_util_port = None
 
 try:
     from tensorflow.python.autograph.impl.api import (
@@ -175,6 +184,24 @@ def in_xla_context() -> bool:
     if not _HAS_XLA_CONTEXT or tf.executing_eagerly():
         return False
     return bool(_control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def device_scope() -> str:
+    """The device that the graph being traced puts ops on, as its scopes name it; "" for any."""
+    stack: Any = getattr(tf.compat.v1.get_default_graph(), "_device_function_stack", None)
+    for scope in stack.peek_objs() if hasattr(stack, "peek_objs") else ():  # the innermost first
+        name = getattr(scope, "raw_string", None)
+        if isinstance(name, str) and name:
+            return name.upper()
+        if getattr(scope, "display_name", "") == "None":  # sets aside the scopes around it
+            break
+    return ""
+
+
+def onednn_is_on() -> bool:
+    """Whether TensorFlow runs oneDNN's kernels and allocator on CPU."""
+    asked = getattr(_pywrap_util_port, "IsMklEnabled", None)
+    return asked is not None and bool(asked())
 
 
 def shape_tuple(x: tf.Tensor) -> tuple[int | None, ...] | None:

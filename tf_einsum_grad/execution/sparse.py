@@ -32,6 +32,7 @@ from tf_einsum_grad.execution.extents import (
     unfold,
     vector_of,
 )
+from tf_einsum_grad.execution.machines import machine_of
 from tf_einsum_grad.execution.operands import convert_operands
 from tf_einsum_grad.execution.runtime_checks import (
     Guard,
@@ -43,7 +44,7 @@ from tf_einsum_grad.execution.runtime_checks import (
 )
 from tf_einsum_grad.execution.shapes import product
 from tf_einsum_grad.execution.steps import run_step
-from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Step
 from tf_einsum_grad.planning.sparse_plan import make_sparse_plan
@@ -128,6 +129,7 @@ def run_sparse(
         given,
         hints,
         target,
+        machine_of(tensors, target),
         optimize if key is None else key,
         (k, n_index, _about(x.values.shape[0])),
     )
@@ -173,6 +175,7 @@ def _prepare(
     given: tuple[tuple[str, Any], ...],
     hints: tuple[tuple[str, int], ...],
     target: Target,
+    machine: Machine,
     optimize: Optimize,
     sparse: tuple[int, int, int | None],
 ) -> _Prepared:
@@ -191,7 +194,8 @@ def _prepare(
         optimize,
         hints,
         target,
-        elastic=binding.elastic,
+        machine,
+        binding.elastic,
     )
     return _Prepared(binding, plan, compute)
 

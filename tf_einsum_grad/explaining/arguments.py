@@ -9,7 +9,8 @@ from tf_einsum_grad.algebra.dtypes import DTYPES, SupportsDType, dtype_name
 from tf_einsum_grad.algebra.errors import OperandError, SizeError
 from tf_einsum_grad.algebra.names import naming
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
-from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.lowering.machine import Machine, Target
+from tf_einsum_grad.lowering.machines import machine_here
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
@@ -75,6 +76,7 @@ def bind_and_plan(
     sizes: Mapping[str, int] | None = None,
     size_hints: Mapping[str, int] | None = None,
     target: Target = "graph",
+    machine: Machine | None = None,
 ) -> tuple[Binding, Plan]:
     """Binds labels to sizes, and plans as `einsum` does; arguments as there.
 
@@ -85,6 +87,13 @@ def bind_and_plan(
     binding = bind_call(text, shapes, sizes)
     with naming(text):
         plan = make_plan(
-            binding.equation, binding.sizes, dtype, optimize, hints, target, elastic=binding.elastic
+            binding.equation,
+            binding.sizes,
+            dtype,
+            optimize,
+            hints,
+            target,
+            machine or machine_here(),
+            binding.elastic,
         )
     return binding, plan

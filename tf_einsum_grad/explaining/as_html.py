@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tf_einsum_grad.algebra.sizes import show_shape
 from tf_einsum_grad.explaining.as_text import (
-    WHERE,
     show_call,
     show_communication,
     show_drawbacks,
+    where_it_runs,
 )
 from tf_einsum_grad.explaining.findings import Findings, Gradient, Work
 from tf_einsum_grad.explaining.names import operand_name
@@ -26,7 +26,7 @@ def to_html(findings: Findings) -> Html:
         _labels(findings),
         element("h4", "Gradients"),
         *map(_gradient, findings.gradients),
-        element("h4", f"What runs {WHERE[findings.target]}, {findings.dtype}"),
+        element("h4", f"What runs {where_it_runs(findings)}, {findings.dtype}"),
         _runs(findings),
     ]
     if findings.communication:

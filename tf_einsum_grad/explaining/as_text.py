@@ -12,9 +12,17 @@ from tf_einsum_grad.explaining.names import operand_name
 from tf_einsum_grad.explaining.sharding import Communication
 from tf_einsum_grad.text.numbers import show_bytes, show_flops
 
-__all__ = ["WHERE", "show_call", "show_communication", "show_cost", "show_drawbacks", "to_text"]
+__all__ = [
+    "show_call",
+    "show_communication",
+    "show_cost",
+    "show_drawbacks",
+    "to_text",
+    "where_it_runs",
+]
 
-WHERE = {"graph": "in tf.function", "eager": "in eager mode", "xla": "under XLA"}
+_MACHINES = {"cpu": "CPU (without oneDNN)", "cpu-onednn": "CPU (with oneDNN)", "gpu": "GPU"}
+_WHERE = {"graph": "in tf.function", "eager": "in eager mode", "xla": "under XLA"}
 
 
 def to_text(findings: Findings, width: int) -> str:
@@ -51,7 +59,7 @@ def _call(found: Findings) -> Iterator[str]:
     result = f"Y{show_shape(found.output_shape)}"
     yield f"Y = einsum('{found.equation}', {', '.join(operands)})  ->  {result}"
     differs = "".join(found.expanded.split()) != "".join(found.equation.split())
-    where = f"    {found.dtype}, {WHERE[found.target]}"
+    where = f"    {found.dtype}, {where_it_runs(found)}"
     yield where + f"; that is, {found.expanded}" * differs
     if any(role.size is None for role in found.roles):
         hints = "".join(f"{size} for {label}, " for label, size in found.size_hints)
@@ -98,6 +106,11 @@ def _communication(found: Findings) -> Iterator[str]:
     yield "Communication, on the mesh"
     for part in found.communication:
         yield f"    {show_communication(part)}"
+
+
+def where_it_runs(found: Findings) -> str:
+    """Says in which mode, and on what machine."""
+    return f"{_WHERE[found.target]}, on {_MACHINES.get(found.machine, found.machine)}"
 
 
 def show_call(gradient: Gradient) -> str:

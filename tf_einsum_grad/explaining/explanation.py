@@ -33,7 +33,8 @@ from tf_einsum_grad.explaining.sharding import communication
 from tf_einsum_grad.explaining.sparse import find_sparse, read_sparse
 from tf_einsum_grad.explaining.work import describe_work, label_findings
 from tf_einsum_grad.lowering.lower import cost_of
-from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.lowering.machine import Machine, Target
+from tf_einsum_grad.lowering.machines import machine_here, shipped
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan
 
@@ -69,6 +70,7 @@ def explain(
     size_hints: Mapping[Any, int] | None = None,
     mesh: Mapping[Any, int] | None = None,
     target: Target = "graph",
+    machine: str | Machine | None = None,
 ) -> Explanation:
     """Explains an einsum and its gradients, without importing TensorFlow.
 
@@ -84,9 +86,11 @@ def explain(
         mesh: labels that are sharded, each with its number of devices, to see what is sent.
         target: where it runs: "graph" (`tf.function`), "eager", or "xla" (`jit_compile=True`).
             Each has kernels that are best for it.
+        machine: what it runs on: "cpu" or "cpu-onednn" (without or with oneDNN's kernels), or
+            "gpu". By default what a graph runs on here, if TensorFlow is loaded; else "cpu".
 
     Raises:
-        EinsumError: as `einsum` does, and where there is no such target.
+        EinsumError: as `einsum` does, and where there is no such target or machine.
 
     Example:
         >>> explanation = explain("ijkm,ijkn->imn", (100, 28, 28, 512), (100, 28, 28, 512))
@@ -102,7 +106,8 @@ def explain(
     given = {"sizes": sizes, "size_hints": size_hints, "mesh": mesh}
     sizes, size_hints, mesh = (read_names(text, *option) for option in given.items())
     with naming(text):
-        found = _find(text, operands, dtype, optimize, sizes, size_hints, mesh, target)
+        here = _read_machine(machine)
+        found = _find(text, operands, dtype, optimize, sizes, size_hints, mesh, target, here)
     return name_labels(text, found)
 
 
@@ -115,15 +120,18 @@ def _find(
     size_hints: Mapping[str, int] | None,
     mesh: Mapping[str, int] | None,
     target: Target,
+    machine: Machine,
 ) -> Explanation:
     parsed = parse_equation(equation)
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
     name = read_dtype(equation, dtype, shapes)
     sparse = read_sparse(equation, shapes)
     if sparse is not None:
-        options = (optimize, sizes, size_hints, mesh, target)
+        options = (optimize, sizes, size_hints, mesh, target, machine)
         return Explanation(**find_sparse(equation, known, name, sparse, *options))
-    binding, plan = bind_and_plan(equation, known, name, optimize, sizes, size_hints, target)
+    binding, plan = bind_and_plan(
+        equation, known, name, optimize, sizes, size_hints, target, machine
+    )
     bound = dict(binding.sizes)
     hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)
     program = _Program(binding, plan, known, name)
@@ -134,6 +142,7 @@ def _find(
         expanded=str(binding.expanded),
         dtype=name,
         target=target,
+        machine=machine.name,
         shapes=known,
         output_shape=tuple(bound[label] for label in binding.expanded.output),
         roles=label_findings(binding.equation, bound),
@@ -146,6 +155,12 @@ def _find(
         communication=communication(binding.equation, bound, name, mesh) if mesh else (),
         size_hints=hints,
     )
+
+
+def _read_machine(machine: str | Machine | None) -> Machine:
+    if machine is None:
+        return machine_here()
+    return machine if isinstance(machine, Machine) else shipped(machine)
 
 
 def _no_shapes(text: str, equation: Equation) -> tuple[Shape, ...]:

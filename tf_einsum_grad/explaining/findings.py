@@ -77,6 +77,8 @@ class Findings:
         expanded: explicit, and with labels for ellipses.
         dtype: of the operands.
         target: where it runs: "eager", "graph", or "xla".
+        machine: what it runs on, which decides on kernels: "cpu", "cpu-onednn", "gpu", or a name
+            that `tune` gave.
         shapes: of the operands.
         output_shape: of the result.
         roles: what the equation does with each label.
@@ -94,6 +96,7 @@ class Findings:
     expanded: str
     dtype: str
     target: Target
+    machine: str
     shapes: tuple[Shape, ...]
     output_shape: Shape
     roles: tuple[LabelRole, ...]

@@ -15,7 +15,7 @@ from tf_einsum_grad.explaining.derivation import derivation
 from tf_einsum_grad.explaining.findings import Gradient, LabelRole, Work
 from tf_einsum_grad.explaining.names import intermediate_name, operand_name
 from tf_einsum_grad.explaining.work import describe_work, label_findings
-from tf_einsum_grad.lowering.machine import Target
+from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Step
 from tf_einsum_grad.planning.sparse_plan import make_sparse_plan
@@ -63,6 +63,7 @@ def find_sparse(
     size_hints: Mapping[str, int] | None,
     mesh: Mapping[str, int] | None,
     target: Target,
+    machine: Machine,
 ) -> dict[str, Any]:
     """Finds what `explain` says; arguments as there, and what `read_sparse` gave.
 
@@ -85,7 +86,8 @@ def find_sparse(
             optimize,
             hints,
             target,
-            elastic=binding.elastic,
+            machine,
+            binding.elastic,
         )
     program = _Program(binding, plan, compute, _all_steps(plan))
     bound = dict(binding.sizes)
@@ -100,6 +102,7 @@ def find_sparse(
         "expanded": str(binding.expanded),
         "dtype": dtype,
         "target": target,
+        "machine": machine.name,
         "shapes": tuple(shapes),
         "output_shape": tuple(bound[label] for label in binding.expanded.output),
         "roles": (*label_findings(binding.equation, bound), program.entries()),

@@ -19,7 +19,7 @@ from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.einsum_layout import einsum_layout
 from tf_einsum_grad.lowering.instructions import Groups, last_run
-from tf_einsum_grad.lowering.machine import Machine, Target
+from tf_einsum_grad.lowering.machine import Machine, MatMulKernel, Target
 
 __all__ = ["Cost", "count_flops", "price"]
 
@@ -71,15 +71,18 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
         a, b = operands[::-1] if lowering.swap else operands
         product = lowering.combine.result(a, b)
         charges, _ = pricer.follow(product, lowering.finish)
-        stages.append([*pricer.combine(lowering.combine, a, b, product), *charges])
+        made = pricer.combine(lowering.combine, a, b, product)
         if isinstance(lowering.combine, do.Multiply):
             fused = lowering.target == "xla"
+            if fused and any(isinstance(instruction, do.Sum) for instruction in lowering.finish):
+                made = [charge._replace(microseconds=0.0) for charge in made]
             extra = pricer.fused_permutes if fused else pricer.broadcast_runs
             microseconds += extra(lowering, operands, product)
+        stages.append([*made, *charges])
     moved = scratch = 0
     for charges in stages:
-        made = [charge.made for charge in charges if charge.made is not None]
-        largest = max(made[:-1] if charges is stages[-1] else made, default=0)
+        sizes_made = [charge.made for charge in charges if charge.made is not None]
+        largest = max(sizes_made[:-1] if charges is stages[-1] else sizes_made, default=0)
         microseconds += sum(charge.microseconds for charge in charges) + pricer.fresh_us(largest)
         moved += sum(charge.moved for charge in charges)
         scratch = max(scratch, largest)
@@ -136,15 +139,16 @@ class _Pricer:
     ) -> tuple[list[_Charge], Groups]:
         """A charge for each instruction on a tensor, and the groups that they leave."""
         charges, launch = [], self.machine.launch(self.target)
+        view = self.machine.launch(self.target, view=True)
         for instruction in instructions:
             result = instruction.result(groups)
             if isinstance(instruction, do.Reshape):
                 free = len(result) + 1 if instruction.only_ones(groups) else 2
-                charges.append(_Charge(launch * self.shape_launches(result, free), 0, None))
+                charges.append(_Charge(view * self.shape_launches(result, free), 0, None))
             else:
                 us, moved = self.transform(instruction, groups, result)
-                starts = self.shape_launches(result, 1) if _takes_shape(instruction) else 1
-                charges.append(_Charge(launch * starts + us, moved, self.bytes(result)))
+                shape = self.shape_launches(result, 1) - 1 if _takes_shape(instruction) else 0
+                charges.append(_Charge(launch + view * shape + us, moved, self.bytes(result)))
             groups = result
         return charges, groups
 
@@ -186,7 +190,9 @@ class _Pricer:
         flags = [axis in instruction.axes for axis in range(len(groups))]
         kept = instruction.result(groups)
         moved = self.bytes(groups) + self.bytes(kept)
-        if self.target == "xla" or not (flags[-1] and kept):
+        if self.target == "xla":
+            return moved / self.machine.xla_sum
+        if not (flags[-1] and kept):
             return moved / self.machine.stream
         if flags[0]:
             return moved / self.machine.sum_both_ends
@@ -224,16 +230,23 @@ class _Pricer:
             n = b[-2] if instruction.transpose_b else b[-1]
             batch, (rows, depth, columns) = a[:-2], [self.elements((side,)) for side in (m, k, n)]
             shape = (self.elements(batch), rows, depth, columns)
-            us, moved = self.matmul(shape, (instruction.transpose_a, instruction.transpose_b))
+            flags = instruction.transpose_a, instruction.transpose_b
+            kernel: MatMulKernel = "batch" if shape[0] > 1 else "matmul"
+            us, moved = self.matmul(shape, flags, "xla" if self.target == "xla" else kernel)
         else:
             moved = self.bytes(a) + self.bytes(b) + self.bytes(product)
-            us = moved / self.machine.stream
+            us = moved / self.multiply_rate(a, b, product)
         return [_Charge(launch + us, moved, self.bytes(product))]
+
+    def multiply_rate(self, a: Groups, b: Groups, product: Groups) -> float:
+        """bytes/us of an elementwise product."""
+        outer = self.elements(product) > max(self.elements(a), self.elements(b))
+        return self.machine.stream_outer if outer else self.machine.stream
 
     def native_einsum(
         self, instruction: do.NativeEinsum, a: Groups, b: Groups, product: Groups
     ) -> list[_Charge]:
-        """TensorFlow's own op: one launch, whatever it has to permute."""
+        """TensorFlow's own op: one launch, whatever it has to permute on the device."""
         equation = parse_equation(instruction.equation)
         layout = einsum_layout(equation)
         groups = dict(zip("".join(equation.inputs), a + b, strict=True))
@@ -245,17 +258,21 @@ class _Pricer:
         shape = (
             size(roles.batch), size(roles.lhs_free), size(roles.contracting), size(roles.rhs_free)
         )  # fmt: skip
-        us, moved = self.matmul(shape, layout.transposed)
+        us, moved = self.matmul(shape, layout.transposed, "batch" if shape[0] > 1 else "einsum")
         charges = []
         for term in layout.permuted:
             n_bytes = self.item * size(term)
             slow = self.machine.einsum_permute_factor / self.machine.permute("graph", False)
-            charges.append(_Charge(2 * n_bytes * slow, 2 * n_bytes, n_bytes))
+            start = self.machine.device_launch
+            charges.append(_Charge(start + 2 * n_bytes * slow, 2 * n_bytes, n_bytes))
         launch = self.machine.launch(self.target)
         return [*charges, _Charge(launch + us, moved, self.bytes(product))]
 
     def matmul(
-        self, shape: tuple[int, int, int, int], transposed: tuple[bool, bool]
+        self,
+        shape: tuple[int, int, int, int],
+        transposed: tuple[bool, bool],
+        kernel: MatMulKernel,
     ) -> tuple[float, int]:
         """The microseconds and bytes of a batch of b products of (m, k) and (k, n) matrices.
 
@@ -269,17 +286,30 @@ class _Pricer:
             small = item * m * n < machine.large_outer_limit
             return start + memory / (machine.outer if small else machine.large_outer), memory
         if m == 1 or n == 1:
-            rate = machine.vecmat if m == 1 else machine.matvec
-            rate = machine.dot if m == n else rate
+            rate = self.vector_rate(m, n, transposed, kernel)
             short = machine.dot_run * b * max(m, n) if k < machine.long_dot else 0.0
             return start + memory / rate + short, memory
         side, depth = machine.matmul_side, machine.matmul_depth
         blocking = (1 + side / max(m, 1)) * (1 + side / max(n, 1)) * (1 + depth / max(k, 1))
         compute = 2 * b * m * k * n * blocking / machine.flops * (item / 4)
+        bound, (left, right) = max(compute, memory / machine.stream), machine.across(kernel)
         long_rows = min(1.0, k / machine.long_row)
-        across = item * b * (m * k * transposed[0] + k * n * transposed[1] * long_rows)
-        bound = max(compute, memory / machine.stream)
-        return start + bound + across / machine.transposed, memory
+        across = m * k * transposed[0] / left + k * n * transposed[1] * long_rows / right
+        bound *= machine.einsum_matmul_factor if kernel == "einsum" else 1.0
+        return start + bound + item * b * across, memory
+
+    def vector_rate(
+        self, m: int, n: int, transposed: tuple[bool, bool], kernel: MatMulKernel
+    ) -> float:
+        """bytes/us of a product with a vector, or of two."""
+        machine = self.machine
+        if m == n:
+            rate = machine.dot
+        elif m == 1:
+            rate = machine.vecmat_across if transposed[1] else machine.vecmat
+        else:
+            rate = machine.matvec_across if transposed[0] else machine.matvec
+        return rate / machine.einsum_vector_factor if kernel == "einsum" else rate
 
     def broadcast_runs(
         self, lowering: Lowering, operands: Sequence[Groups], product: Groups

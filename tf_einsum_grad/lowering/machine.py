@@ -5,19 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["CPU", "Machine", "Target"]
+__all__ = ["CPU", "Machine", "MatMulKernel", "Target"]
 
 Target = Literal["eager", "graph", "xla"]
+# A product, a batch of them (by the Einsum op too), the Einsum op without batch, and XLA's.
+MatMulKernel = Literal["matmul", "batch", "einsum", "xla"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Machine:
     """What kernels cost on a machine: times in microseconds, rates in bytes or FLOPs for each.
 
     Only comparisons between lowerings of one contraction matter, so only ratios do. The defaults
     are those of `CPU`, each with what was measured: TensorFlow 2.21 without oneDNN, 2 cores of an
-    AMD EPYC, float32, inside `tf.function`, medians.
+    AMD EPYC, float32, inside `tf.function`, medians. `machines` has the others.
+
+    A machine is part of the key of all that is decided, so it equals itself alone, and is hashed as
+    fast as an object is.
     """
+
+    # What it is called in explanations.
+    name: str = "cpu"
 
     # us to start a kernel, however small: through Python (`tf.raw_ops.Reshape` 10 us, `Transpose`
     # 12, `Einsum` 17), by a graph's executor, and under XLA, which fuses most with something else.
@@ -25,9 +33,16 @@ class Machine:
     graph_launch: float = 1.5
     xla_launch: float = 0.0
 
+    # us that a device takes, beyond those, to start on what reads or writes data: a view does not.
+    # None on a CPU, where whoever starts a kernel runs it; XLA fuses.
+    device_launch: float = 0.0
+
     # bytes/us of an elementwise kernel or reduction: `b,bi->bi` of (64, 65536) moves 34 MB in 2.3
     # to 3.1 ms, the sum of products `nc,nc->c` 39 MB in 2.7 ms.
     stream: float = 15_000.0
+
+    # bytes/us of a product of which both operands are repeated, each along the other's dimensions.
+    stream_outer: float = 15_000.0
 
     # Bytes above which (glibc's largest threshold) a tensor takes pages from the kernel, each time
     # anew, and bytes/us of those: a product of (4096, 4096), 67 MB, that is summed at once takes
@@ -67,8 +82,8 @@ class Machine:
     # FLOPs/us of a large matmul of 4-byte numbers: 1024x1024x1024 in 20 ms. A free dimension of
     # `matmul_side`, and a contracting one of `matmul_depth`, halve it.
     flops: float = 100_000.0
-    matmul_side: int = 8
-    matmul_depth: int = 16
+    matmul_side: float = 8
+    matmul_depth: float = 16
 
     # us for each product of a batch: `bi,bi->b` of (100000, 16) 5.1 ms, as multiply and sum 2.5.
     matmul_start: float = 0.05
@@ -76,14 +91,31 @@ class Machine:
     # bytes/us of an operand that a matmul reads across its rows. The left one:
     # (4096, 4096)'(4096, 8) takes 40.7 ms, and 7.1 without the transpose. The right one costs as
     # much only from rows of `long_row` elements on: (64, 4096)(512, 4096)' takes 10.0 ms, without
-    # 4.4; 64 of (256, 64)(256, 64)' 15.7, without 15.6.
-    transposed: float = 2_500.0
+    # 4.4; 64 of (256, 64)(256, 64)' 15.7, without 15.6. With oneDNN a product, a batch of them and
+    # the Einsum op without batch are three kernels, each with rates of its own. XLA takes the right
+    # one as it stands, (512, 4096)'(4096, 64) in 4.2 ms and without the transpose in 0.9.
+    across_left: float = 2_500.0
+    across_right: float = 2_500.0
+    batch_across_left: float = 2_500.0
+    batch_across_right: float = 2_500.0
+    einsum_across_left: float = 2_500.0
+    einsum_across_right: float = 2_500.0
+    xla_across_left: float = 2_700.0
+    xla_across_right: float = 1e12
     long_row: int = 1024
 
-    # bytes/us of products with a vector: `bij,bj->bi` of (16, 1024, 1024) reads 67 MB in 5.4 to
-    # 8 ms; with the vector first, `bij,bi->bj` of (256, 128, 128) takes 1.61 ms, with it last 1.79.
+    # bytes/us of products with a vector, first or last, and of those that read the matrix across
+    # its rows: `bij,bj->bi` of (16, 1024, 1024) reads 67 MB in 5.4 to 8 ms; with the vector first,
+    # `bij,bi->bj` of (256, 128, 128) takes 1.61 ms, with it last 1.79.
     vecmat: float = 9_500.0
+    vecmat_across: float = 9_500.0
     matvec: float = 8_500.0
+    matvec_across: float = 8_500.0
+
+    # How many times as much a product without batch takes inside the Einsum op, of matrices, and
+    # with a vector.
+    einsum_matmul_factor: float = 1.0
+    einsum_vector_factor: float = 1.0
 
     # us to start on each row of such a product that has fewer than `long_dot` elements, a vector
     # register: (2**20 / k, k) by a vector takes 2.2 ms for k = 2, 1.3 for 4 and 0.4 for 8.
@@ -113,6 +145,10 @@ class Machine:
     # of the two it takes 0.3.
     sum_both_ends: float = 1_500.0
 
+    # bytes/us that XLA sums, a product with its sum in one loop: `bij,bj->bi` of (16, 1024, 1024)
+    # takes it 12 ms.
+    xla_sum: float = 5_500.0
+
     # bytes/us, read and written for each entry of a sparse operand, of rows that are looked up, of
     # rows that are summed where they belong, and of TensorFlow's sparse-dense product, which does
     # both: 160,000 entries of a (4000, 4000) matrix by 64 columns take 11, 33 and 31 ms, 16,000
@@ -121,11 +157,22 @@ class Machine:
     segment_sum: float = 2_500.0
     sparse_matmul: float = 5_000.0
 
-    def launch(self, target: Target) -> float:
-        """us to start a kernel."""
-        if target == "eager":
-            return self.eager_launch
-        return self.graph_launch if target == "graph" else self.xla_launch
+    def launch(self, target: Target, view: bool = False) -> float:
+        """us to start a kernel; `view` says that it only makes another view of a tensor."""
+        if target == "xla":
+            return self.xla_launch
+        op = self.eager_launch if target == "eager" else self.graph_launch
+        return op if view else op + self.device_launch
+
+    def across(self, kernel: MatMulKernel) -> tuple[float, float]:
+        """bytes/us of the left and of the right operand that a matmul reads across its rows."""
+        if kernel == "matmul":
+            return self.across_left, self.across_right
+        if kernel == "batch":
+            return self.batch_across_left, self.batch_across_right
+        if kernel == "xla":
+            return self.xla_across_left, self.xla_across_right
+        return self.einsum_across_left, self.einsum_across_right
 
     def permute(self, target: Target, keeps_rows: bool) -> float:
         """bytes/us, read and written, of a permute."""
