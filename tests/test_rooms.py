@@ -32,8 +32,9 @@ DOORS: dict[str, set[str]] = {
 EVERYTHING = {*DOORS, "tf_einsum_grad"}
 DOORS |= {
     "benchmark": EVERYTHING - {"tf_einsum_grad"},
-    "tf_einsum_grad": EVERYTHING | {"benchmark"},
-    "cli": EVERYTHING | {"benchmark"},
+    "tuning": EVERYTHING - {"tf_einsum_grad"} | {"benchmark"},
+    "tf_einsum_grad": EVERYTHING | {"benchmark", "tuning"},
+    "cli": EVERYTHING | {"benchmark", "tuning"},
     "__main__": {"cli"},
 }
 PURE = ("text", "algebra", "lowering", "planning", "explaining")

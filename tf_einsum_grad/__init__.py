@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PathError,
         SizeError,
     )
+    from tf_einsum_grad.execution.machines import machine
     from tf_einsum_grad.explaining.einsum_path import einsum_path
     from tf_einsum_grad.explaining.explanation import Explanation, explain
     from tf_einsum_grad.gradcheck import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     )
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
+    from tf_einsum_grad.tuning.result import Tuning
+    from tf_einsum_grad.tuning.tune import tune
 
 _HOME = {
     "EinsumError": "algebra.errors",
@@ -49,6 +52,7 @@ _HOME = {
     "OperandError": "algebra.errors",
     "PathError": "algebra.errors",
     "SizeError": "algebra.errors",
+    "Tuning": "tuning.result",
     "assert_gradients": "gradcheck",
     "benchmark": "benchmark",
     "check_gradients": "gradcheck",
@@ -61,6 +65,8 @@ _HOME = {
     "install": "installation",
     "installed": "installation",
     "keras": "keras",
+    "machine": "execution.machines",
+    "tune": "tuning.tune",
     "uninstall": "installation",
 }
 
@@ -74,6 +80,7 @@ __all__ = [
     "OperandError",
     "PathError",
     "SizeError",
+    "Tuning",
     "__version__",
     "assert_gradients",
     "benchmark",
@@ -87,6 +94,8 @@ __all__ = [
     "install",
     "installed",
     "keras",
+    "machine",
+    "tune",
     "uninstall",
 ]
 

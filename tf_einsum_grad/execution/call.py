@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,11 +32,12 @@ from tf_einsum_grad.execution.runtime_checks import (
 from tf_einsum_grad.execution.sparse import find_sparse, run_sparse
 from tf_einsum_grad.execution.steps import run_step
 from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
+from tf_einsum_grad.lowering import watch
 from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
-__all__ = ["run_call", "run_eager_call"]
+__all__ = ["Call", "run_call", "run_eager_call"]
 
 # What is an operand without further questions, in eager mode.
 _PLAIN = (private.EAGER_TENSOR, tf.Variable, np.ndarray, int, float)
@@ -151,6 +152,16 @@ def _is_key(size: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """An einsum that was planned, for whoever watches (`lowering.watch`)."""
+
+    text: str
+    shapes: tuple[Shape, ...]
+    dtype: str
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     """All that is decided about a call.
 
@@ -159,12 +170,14 @@ class _Prepared:
         plan: the steps.
         widened: what operands are cast to, and the result back from; None for no cast.
         rules: the rule for each step, in eager mode; None in graphs.
+        compiled: all of it as XLA compiles it, in place of the steps; None where they run.
     """
 
     binding: Binding
     plan: Plan
     widened: str | None
     rules: tuple[Rule, ...] | None
+    compiled: Callable[..., tf.Tensor] | None
 
 
 def _prepare(
@@ -190,9 +203,22 @@ def _prepare(
         machine,
         binding.elastic,
     )
+    if target != "xla" and not given:
+        watch.report(Call(text, shapes, dtype, target))
     eager = target == "eager"
     rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
-    return _Prepared(binding, plan, None if plan.dtype == dtype else plan.dtype, rules)
+    compiled = _compile(text, optimize) if plan.compiled and not given else None
+    return _Prepared(binding, plan, None if plan.dtype == dtype else plan.dtype, rules, compiled)
+
+
+def _compile(text: str, optimize: Optimize) -> Callable[..., tf.Tensor]:
+    """The einsum as a function that XLA compiles; TensorFlow compiles its gradients likewise."""
+
+    def compiled(*operands: tf.Tensor) -> tf.Tensor:
+        return run_call(text, operands, optimize)
+
+    function: Callable[..., tf.Tensor] = tf.function(compiled, autograph=False, jit_compile=True)
+    return function
 
 
 _prepare_cached = lru_cache(maxsize=4096)(_prepare)
@@ -219,6 +245,8 @@ def _run(
     given: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
     """Executes a plan; what it holds is final."""
+    if prepared.compiled is not None:
+        return prepared.compiled(*tensors)
     if prepared.rules is None:
         return _run_in_graph(text, prepared, tensors, given)
     values = _read(prepared, tensors)

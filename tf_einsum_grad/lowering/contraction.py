@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.equation import Equation, canonical
@@ -10,7 +10,22 @@ from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 
-__all__ = ["Contraction", "Lowering"]
+__all__ = ["Contraction", "Lowering", "signature"]
+
+
+def signature(
+    equation: Equation, sizes: Iterable[tuple[str, Size]], dtype: str, target: Target
+) -> str:
+    """An equation, its sizes, dtype and target in a line: what something measured is filed under.
+
+    Example:
+        >>> from tf_einsum_grad.algebra.equation import parse_equation
+        >>> signature(parse_equation("ik,kj->ij"), {"i": 2, "k": 3, "j": 4}.items(), "int32", "xla")
+        'ab,bc->ac a=2 b=3 c=4 int32 xla'
+    """
+    renamed, known = canonical(equation), dict(sizes)
+    names = zip(renamed.labels, equation.labels, strict=True)
+    return " ".join([str(renamed), *(f"{new}={known[old]}" for new, old in names), dtype, target])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,13 @@ class Contraction:
             else []
         )
         return cls(renamed, known, dtype, target, guessed, machine, shared)
+
+    @property
+    def signature(self) -> str | None:
+        """What it is filed under; None where sizes are not known, and nothing was measured."""
+        if any(size is None for _, size in self.sizes):
+            return None
+        return signature(self.equation, self.sizes, self.dtype, self.target)
 
     @property
     def likely_sizes(self) -> dict[str, Size]:
@@ -147,6 +169,11 @@ class Lowering:
             return "multiply and sum" if sums else "multiply"
         kinds = dict.fromkeys(map(type, self.prepare[0]))
         return " + ".join(_NAMES[kind] for kind in kinds if kind in _NAMES) or "identity"
+
+    @property
+    def recipe(self) -> str:
+        """All that runs, as a line that tells it from every other candidate of its contraction."""
+        return f"{self.kernel}: {self.prepare} {self.combine} swap={self.swap} {self.finish}"
 
     @property
     def is_identity(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["CPU", "Machine", "MatMulKernel", "Target"]
@@ -156,6 +157,11 @@ class Machine:
     gather: float = 7_000.0
     segment_sum: float = 2_500.0
     sparse_matmul: float = 5_000.0
+
+    # What was measured to be better than what these rates say, from `tune`: the recipe of a contraction
+    # by its signature, and the signatures of einsums that XLA compiles as a whole.
+    winners: Mapping[str, str] = field(default_factory=dict)
+    compiled: frozenset[str] = frozenset()
 
     def launch(self, target: Target, view: bool = False) -> float:
         """us to start a kernel; `view` says that it only makes another view of a tensor."""

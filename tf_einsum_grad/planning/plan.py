@@ -19,7 +19,7 @@ from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.roles import DotRoles, num_elements
 from tf_einsum_grad.algebra.sizes import Size
-from tf_einsum_grad.lowering.contraction import Contraction
+from tf_einsum_grad.lowering.contraction import Contraction, signature
 from tf_einsum_grad.lowering.lower import cost_both_ways, cost_of
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
@@ -60,12 +60,14 @@ class Plan:
         likely_sizes: each label with the size to decide with: its own, or a hint; None without.
         path: the contraction path.
         steps: in the order in which they run.
+        compiled: whether XLA compiles all of it, forward and backward, as was measured to be faster.
     """
 
     equation: Equation
     likely_sizes: tuple[tuple[str, Size], ...]
     path: Path
     steps: tuple[Step, ...]
+    compiled: bool = False
 
     @property
     def dtype(self) -> str:
@@ -131,7 +133,10 @@ def make_plan(
     if is_differentiable(dtype) and wide != dtype and sum(step.rounds for step in steps) > 1:
         # What one step leaves for the next is not rounded to half precision between them.
         steps = start(wide).follow(path)
-    return Plan(equation, tuple(likely.items()), path, steps)
+    compiled = bool(machine.compiled) and signature(equation, sizes, dtype, target) in (
+        machine.compiled
+    )
+    return Plan(equation, tuple(likely.items()), path, steps, compiled)
 
 
 def known_and_likely(

@@ -1,0 +1,1 @@
+"""What a machine does best, found out by measuring it."""
