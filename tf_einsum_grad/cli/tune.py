@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -80,12 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what is not None and not is_model:
         _check_einsum(arguments)
     start_tensorflow()
+    from tf_einsum_grad.installation import installed
     from tf_einsum_grad.tuning.tune import tune
 
     function, inputs = _function(arguments, is_model)
-    found = tune(
-        function, inputs, seconds=arguments.seconds, path=arguments.output, mode=arguments.mode
-    )
+    # What a model runs is what it will run once this einsum is installed.
+    with installed() if is_model else nullcontext():
+        found = tune(
+            function, inputs, seconds=arguments.seconds, path=arguments.output, mode=arguments.mode
+        )
     _show(found, arguments.output)
     return PASSED
 
@@ -113,12 +117,10 @@ def _function(
         operands = [tf.ones(shape, arguments.dtype) for shape in arguments.shapes]
         return lambda *operands: einsum(equation, *operands), operands
     from tf_einsum_grad.cli import models
-    from tf_einsum_grad.installation import install
 
     models.import_modules(arguments.modules)
     model = models.load(Path(arguments.what))
     inputs = models.inputs_for(model, arguments.inputs, seed=0)
-    install()  # what the model runs is what it will run once it is installed
     if isinstance(inputs, dict):
         return lambda *values, **options: model(
             dict(zip(inputs, values, strict=True)), **options

@@ -158,8 +158,8 @@ class Machine:
     segment_sum: float = 2_500.0
     sparse_matmul: float = 5_000.0
 
-    # What was measured to be better than what these rates say, from `tune`: the recipe of a contraction
-    # by its signature, and the signatures of einsums that XLA compiles as a whole.
+    # What `tune` measured to be better than what these rates say: the recipes of contractions by
+    # their signatures, and the signatures of einsums that XLA compiles as a whole.
     winners: Mapping[str, str] = field(default_factory=dict)
     compiled: frozenset[str] = frozenset()
 

@@ -111,7 +111,8 @@ def _brief(error: Exception) -> str:
 
 
 def _unusable(source: str, what: str) -> MachineError:
-    return MachineError(f"machine file {source!r} requires {what}")
+    error: MachineError = MachineError(f"machine file {source!r} requires {what}")
+    return error
 
 
 @dataclass(frozen=True, slots=True)

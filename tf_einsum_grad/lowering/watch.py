@@ -1,4 +1,4 @@
-"""Sees what is decided while something runs: contractions that are lowered, einsums that are planned.
+"""Sees what is decided while something runs: contractions as they are lowered, einsums as planned.
 
 Decisions are cached; whoever watches chooses a machine of its own, for which nothing was decided.
 """

@@ -60,7 +60,7 @@ class Plan:
         likely_sizes: each label with the size to decide with: its own, or a hint; None without.
         path: the contraction path.
         steps: in the order in which they run.
-        compiled: whether XLA compiles all of it, forward and backward, as was measured to be faster.
+        compiled: whether XLA compiles all of it, forward and backward, which was measured to pay.
     """
 
     equation: Equation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,8 @@ _Name = TypeVar("_Name")
 _LEAST = 1.02
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+@dataclass(frozen=True)
+class Choice(Generic[_Name]):
     """The fastest of several.
 
     Attributes:
@@ -28,13 +28,13 @@ class Choice:
         ratio: how many times as fast, and between what bounds by chance.
     """
 
-    best: object
+    best: _Name
     before: float
     after: float
     ratio: Ratio
 
 
-def choose(samples: Mapping[_Name, Sequence[float]], running: _Name) -> Choice | None:
+def choose(samples: Mapping[_Name, Sequence[float]], running: _Name) -> Choice[_Name] | None:
     """The one whose median is least; None where that is what runs, or hardly better than it.
 
     Args:

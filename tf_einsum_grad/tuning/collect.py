@@ -90,6 +90,6 @@ def _step(function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> list[Any
         sums = [tf.reduce_sum(tf.abs(y)) for y in results if y.dtype.is_floating]
         sums += [tf.reduce_sum(tf.abs(y)) for y in results if y.dtype.is_complex]
         loss = tf.add_n([tf.cast(y, tf.float32) for y in sums]) if sums else tf.constant(0.0)
-    variables = [v for v in tape.watched_variables() if v.dtype.is_floating or v.dtype.is_complex]
-    gradients: list[Any] = tape.gradient(loss, variables or list(inputs))
+    sources: list[Any] = list(tape.watched_variables()) or list(inputs)
+    gradients: list[Any] = tape.gradient(loss, sources)
     return [x for x in gradients if x is not None]

@@ -81,7 +81,7 @@ def _rate(n_bytes: float, us: float) -> float:
     return min(n_bytes / us, _FREE) if us > 0 else _FREE
 
 
-def _launches(us: Measure) -> dict[str, float]:
+def _launches(us: Measure) -> dict[str, Any]:
     """An eager call of the ops that einsums are made of; a graph's by the length of a chain."""
     eager = [
         us("reshape", (8, 2), target="eager"),
@@ -96,7 +96,7 @@ def _launches(us: Measure) -> dict[str, float]:
     }
 
 
-def _memory(net: Measure) -> dict[str, float]:
+def _memory(net: Measure) -> dict[str, Any]:
     """A product that moves 34 MB; and one of 67 MB, whose result may need fresh pages."""
     wide, column = (64, 65536), (64, 1)
     stream = _rate(_bytes(wide, wide), net("multiply", wide, column))
@@ -112,7 +112,7 @@ def _memory(net: Measure) -> dict[str, float]:
     }
 
 
-def _permutes(net: Measure, m: Machine) -> dict[str, float]:
+def _permutes(net: Measure, m: Machine) -> dict[str, Any]:
     """Of two to four dimensions, by their geometric mean; and of rows of 256 bytes."""
     cube, rows = (16, 64, 64, 64), (0, 2, 1, 3)
     inner = ((16, 512, 512), (0, 2, 1)), ((1024, 4096), (1, 0)), (cube, (3, 2, 1, 0))
@@ -139,7 +139,7 @@ def _permutes(net: Measure, m: Machine) -> dict[str, float]:
     }
 
 
-def _matmuls(net: Measure, m: Machine) -> dict[str, float]:
+def _matmuls(net: Measure, m: Machine) -> dict[str, Any]:
     """A large product, ones with a short side, many small ones, and ones that read across rows."""
     n, short = 1024, 64
     full = net("matmul", (n, n), (n, n))
@@ -168,7 +168,7 @@ def _matmuls(net: Measure, m: Machine) -> dict[str, float]:
     }
 
 
-def _across_rows(net: Measure) -> dict[str, float]:
+def _across_rows(net: Measure) -> dict[str, Any]:
     """Products whose operands are read across their rows, and as they are, by each kernel."""
     deep, wide, batch, edge = 4096, 512, 16, 512
     # Thin on the left, on the right; and the letters for the Einsum op, the thin one second.
@@ -210,7 +210,7 @@ def _across_rows(net: Measure) -> dict[str, float]:
     }
 
 
-def _vectors(net: Measure, m: Machine) -> dict[str, float]:
+def _vectors(net: Measure, m: Machine) -> dict[str, Any]:
     """Products with vectors: of matrices, of each other, and with nothing to sum."""
     matrices = (16, 1024, 1024)
     rows = (64, 65536)
@@ -246,7 +246,7 @@ def _vectors(net: Measure, m: Machine) -> dict[str, float]:
     }
 
 
-def _rows(net: Measure, m: Machine) -> dict[str, float]:
+def _rows(net: Measure, m: Machine) -> dict[str, Any]:
     """Short innermost dimensions, sums over both ends, and diagonals."""
     short, n = (2**19, 2), 2**19
     starts = net("multiply", short, (2,)) - 2 * _bytes(short) / m.stream
@@ -263,7 +263,7 @@ def _rows(net: Measure, m: Machine) -> dict[str, float]:
     }
 
 
-def _sparse(net: Measure) -> dict[str, float]:
+def _sparse(net: Measure) -> dict[str, Any]:
     """160,000 entries of a (4000, 4000) matrix by 64 columns."""
     entries, side, columns = 160_000, 4000, 64
     rows = 2 * _bytes((entries, columns))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.variants import Preparation, build_passes
 from tf_einsum_grad.execution.call import Call
 from tf_einsum_grad.execution.here import circumstances
-from tf_einsum_grad.lowering.contraction import signature
+from tf_einsum_grad.lowering.contraction import Contraction, signature
 from tf_einsum_grad.lowering.lower import lower
 from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.lowering.machines import machine_here, using
@@ -34,10 +34,13 @@ from tf_einsum_grad.tuning.result import Change, Tuning
 
 __all__ = ["tune"]
 
+_T = TypeVar("_T")
+
 # Of the time, what candidates of single contractions get; the rest is for whole einsums.
 _SHARE = 0.7
 _LEAST_SECONDS, _MOST_SECONDS = 0.02, 2.0
 _PATIENCE = 1.0  # seconds before a bar appears
+_TO_TRACE = 5.0  # seconds that tracing what is measured may take beside
 
 
 def tune(
@@ -122,45 +125,46 @@ def _clock(seconds: float, advance: Advance) -> Callable[[Probe], float]:
 def _measure(seen: Seen, start: Machine, seconds: float, advance: Advance) -> Tuning:
     """Times candidates, then einsums as a whole, on the machine that the former make."""
     calls = [call for call in seen.calls if call.target != "xla" and _differentiable(call)]
-    total = len(seen.contractions) + len(calls)
-    each = _share(seconds * (_SHARE if calls else 1.0), len(seen.contractions))
-    changes, winners, deadline = [], dict(start.winners), time.perf_counter() + 2 * seconds
-    measured = 0
-    for contraction in seen.contractions:
-        if time.perf_counter() > deadline:
-            break
-        advance(str(contraction.equation), measured, total)
-        measured += 1
-        running = lower(contraction)
-        choice = choose(time_candidates(contraction, each, running), running)
-        if choice is not None and contraction.signature is not None:
-            best = choice.best
-            winners[contraction.signature] = best.recipe
-            changes.append(
-                Change(
-                    contraction.signature,
-                    running.kernel,
-                    best.kernel,
-                    choice.before,
-                    choice.after,
-                    choice.ratio,
-                )
-            )
+    total, share = len(seen.contractions) + len(calls), _SHARE if calls else 1.0
+    deadline = time.perf_counter() + 2 * seconds + _TO_TRACE
+    changes: list[Change] = []
+    winners, compiled, measured = dict(start.winners), set(start.compiled), 0
+
+    def in_time(things: Sequence[_T], name: Callable[[_T], object]) -> Iterator[_T]:
+        nonlocal measured
+        for thing in things:
+            if time.perf_counter() > deadline:
+                return
+            advance(str(name(thing)), measured, total)
+            measured += 1
+            yield thing
+
+    effort = _share(seconds * share, len(seen.contractions))
+    for contraction in in_time(seen.contractions, lambda c: c.equation):
+        change, recipe = _compare_candidates(contraction, effort)
+        if change is not None:
+            winners[change.what] = recipe
+            changes.append(change)
     machine = replace(start, name=f"{start.name}, tuned", winners=winners)
-    each = _share(seconds * (1 - _SHARE), len(calls))
-    compiled = set(start.compiled)
-    for call in calls:
-        if time.perf_counter() > deadline:
-            break
-        advance(call.text, measured, total)
-        measured += 1
-        change = _compare_compiled(call, machine, each)
+    effort = _share(seconds * (1 - share), len(calls))
+    for call in in_time(calls, lambda call: call.text):
+        change = _compare_compiled(call, machine, effort)
         if change is not None:
             compiled.add(change.what)
             changes.append(change)
     machine = replace(machine, compiled=frozenset(compiled))
-    changes.sort(key=lambda change: -change.seconds_before + change.seconds_after)
+    changes.sort(key=lambda change: change.seconds_after - change.seconds_before)
     return Tuning(machine, circumstances(), measured, tuple(changes))
+
+
+def _compare_candidates(contraction: Contraction, effort: Effort) -> tuple[Change | None, str]:
+    """What is faster than what the rates say, and its recipe."""
+    running = lower(contraction)
+    choice = choose(time_candidates(contraction, effort, running), running)
+    if choice is None:
+        return None, ""
+    what, kernels = str(contraction.signature), (running.kernel, choice.best.kernel)
+    return Change(what, *kernels, choice.before, choice.after, choice.ratio), choice.best.recipe
 
 
 def _share(seconds: float, n: int) -> Effort:
