@@ -72,7 +72,7 @@ def test_no_rate_is_nonsense(value, message):
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "1", "[" * 100_000, "\ufeff{}", "\x00"])
 def test_what_is_no_such_file_is_refused(text):
-    with pytest.raises(MachineError, match="^machine file 'm.json' requires "):
+    with pytest.raises(MachineError, match=r"^machine file 'm.json' requires "):
         read_machine(text, "m.json")
 
 

@@ -82,6 +82,15 @@ def test_a_model_is_not_changed():
         np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.parametrize("names", [False, True])
+def test_a_model_of_several_inputs_is_called_as_keras_does(names):
+    a, b = keras.Input((8, 16), batch_size=4), keras.Input((16, 8), batch_size=4)
+    given = {"a": a, "b": b} if names else [a, b]
+    model = keras.Model(given, product(a, b))
+    inputs = [dict(zip("ab", OPERANDS, strict=True))] if names else OPERANDS
+    assert len(collect(model, inputs, CPU, "graph").contractions) == 3
+
+
 def test_unknown_sizes_take_no_part():
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 16]), tf.TensorSpec([None, 16, 8])])
     def unknown(a, b):

@@ -121,13 +121,7 @@ def _function(
     models.import_modules(arguments.modules)
     model = models.load(Path(arguments.what))
     inputs = models.inputs_for(model, arguments.inputs, seed=0)
-    if isinstance(inputs, dict):
-        return lambda *values, **options: model(
-            dict(zip(inputs, values, strict=True)), **options
-        ), list(inputs.values())
-    if isinstance(inputs, list | tuple):
-        return lambda *values, **options: model(list(values), **options), list(inputs)
-    return model, [inputs]
+    return model, inputs if isinstance(inputs, list) else [inputs]
 
 
 def _show(found: Tuning, path: Path | None) -> None:

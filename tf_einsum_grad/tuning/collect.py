@@ -41,14 +41,16 @@ def collect(
 
     Args:
         function: of the inputs; a Keras model is called with `training=True`.
-        inputs: tensors or arrays.
+        inputs: tensors or arrays, or structures of them.
         machine: what decides, and what the contractions found are for.
         mode: how the function runs.
 
     Raises:
         OperandError: an input is no tensor.
     """
-    tensors = [_tensor(k, x) for k, x in enumerate(inputs)]
+    tensors = [
+        tf.nest.map_structure(lambda leaf, k=k: _tensor(k, leaf), x) for k, x in enumerate(inputs)
+    ]
     own = replace(machine)  # for which nothing was decided yet
     with using(own), watching() as seen:
         if mode == "eager":
@@ -82,14 +84,22 @@ def _tensor(k: int, x: Any) -> tf.Tensor:
 
 def _step(function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> list[Any]:
     """The gradients of all results: with respect to variables, if there are any, else to inputs."""
-    trainable = getattr(function, "trainable_variables", None)
-    options = {"training": True} if trainable is not None else {}
+    leaves = [x for x in tf.nest.flatten(inputs) if x.dtype.is_floating or x.dtype.is_complex]
     with tf.GradientTape() as tape:
-        tape.watch([x for x in inputs if x.dtype.is_floating or x.dtype.is_complex])
-        results = tf.nest.flatten(function(*inputs, **options))
+        tape.watch(leaves)
+        results = tf.nest.flatten(_call(function, inputs))
         sums = [tf.reduce_sum(tf.abs(y)) for y in results if y.dtype.is_floating]
         sums += [tf.reduce_sum(tf.abs(y)) for y in results if y.dtype.is_complex]
         loss = tf.add_n([tf.cast(y, tf.float32) for y in sums]) if sums else tf.constant(0.0)
-    sources: list[Any] = list(tape.watched_variables()) or list(inputs)
+    sources: list[Any] = list(tape.watched_variables()) or leaves
     gradients: list[Any] = tape.gradient(loss, sources)
     return [x for x in gradients if x is not None]
+
+
+def _call(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
+    """Calls a function with its arguments; a Keras model of several inputs takes them as a list."""
+    if getattr(function, "trainable_variables", None) is None:
+        return function(*inputs)
+    if len(inputs) > 1 and len(getattr(function, "inputs", None) or ()) == len(inputs):
+        return function(list(inputs), training=True)
+    return function(*inputs, training=True)
