@@ -9,7 +9,8 @@ from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.execution.kernels import _Rows, assemble
 from tf_einsum_grad.execution.shapes import Sizes, int_vector
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
-from tf_einsum_grad.lowering.instructions import Diagonal, EmbedDiagonal
+from tf_einsum_grad.lowering.instructions import Diagonal, EmbedDiagonal, Permute
+from tf_einsum_grad.ops import einsum
 
 MODES = (EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS)
 # The larger tensor's labels.
@@ -109,3 +110,34 @@ def test_rows_beyond_32_bits_are_counted_in_64():
 def test_shapes_beyond_32_bits_are_told_in_64():
     assert [int_vector([n, 2]).dtype for n in (2**31 - 1, 2**31)] == [tf.int32, tf.int64]
     assert int_vector([2**31, 2]).numpy().tolist() == [2**31, 2]
+
+
+@pytest.mark.parametrize("mode", MODES[:2], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "bool", "int8", "bfloat16"])
+@pytest.mark.parametrize("axes", [(2, 0, 1), (1, 0, 2), (0, 1, 2), (2, 1, 0)])
+def test_a_permute_by_gather(mode, dtype, axes):
+    x = tf.cast(random((2, 3, 4), "float32"), dtype)
+    got = run_instruction(Permute(axes, "gather"), mode, x, "bic")
+    assert got.dtype == x.dtype
+    np.testing.assert_array_equal(got, tf.transpose(x, axes))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_many_dimensions_are_permuted_and_differentiated(mode):
+    """By a gather, or by a permute of those that do not stay side by side."""
+    rng = np.random.default_rng(0)
+    for order in ("jihgfedcba", "ihgfedcbaj", "bcdefghija", "cadbjeigfh"):
+        x, weights = (rng.normal(size=(2,) * 10).astype("float32") for _ in range(2))
+
+        def body(inputs, order=order):
+            x, weights = inputs
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = einsum(f"abcdefghij->{order}", x)
+                loss = tf.reduce_sum(y * weights)
+            return y, tape.gradient(loss, x)
+
+        axes = ["abcdefghij".index(label) for label in order]
+        y, gradient = mode.run(body, [x, weights])
+        np.testing.assert_array_equal(y, x.transpose(axes))
+        np.testing.assert_array_equal(gradient, weights.transpose(np.argsort(axes)))

@@ -423,3 +423,10 @@ def test_xla_makes_one_loop_of_a_product_and_its_sum():
     lowering = binary("ab,ab->a", (), (), do.Multiply(), (do.Sum((1,)),), target="xla")
     machine = dataclasses.replace(PLAIN, stream=1e-3, xla_sum=10.0)
     assert us(lowering, machine) == pytest.approx(4 * 210 / 10)
+
+
+def test_a_gather_has_a_rate_of_its_own():
+    slow = dataclasses.replace(PLAIN, permute_many=4.0)
+    gather = unary("abc->cba", do.Permute((2, 1, 0), "gather"))
+    assert us(gather, slow) == pytest.approx(1 + 2 * 4 * 6000 / 4)
+    assert us(unary("abc->cba", do.Permute((2, 1, 0))), slow) == pytest.approx(1 + 4800)

@@ -11,6 +11,7 @@ from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.cost import price
 from tf_einsum_grad.lowering.lower import candidates, cost_both_ways, cost_of, lower
 from tf_einsum_grad.lowering.machine import CPU
+from tf_einsum_grad.lowering.machines import CPU_ONEDNN
 
 
 def contraction(text, sizes, dtype="float32", target="graph"):
@@ -285,3 +286,38 @@ def test_cost_both_ways_is_that_of_the_contraction_and_its_gradients():
     c = Contraction.of(parse_equation("ij,jk->ik"), sizes_of("ij,jk->ik", 100), "float32")
     parts = [c, c.transpose(0), c.transpose(1)]
     assert cost_both_ways(c) == sum(cost_of(part).microseconds for part in parts)
+
+
+# Permutes of many dimensions ---------------------------------------------------------------------
+
+
+def permutes(equation, sizes, target="graph", machine=CPU):
+    parsed = parse_equation(equation)
+    lowering = lower(Contraction.of(parsed, sizes, "float32", target, machine=machine))
+    return [step for step in lowering.prepare[0] if isinstance(step, do.Permute)]
+
+
+REVERSED = "abcdefghijklm->mlkjihgfedcba"
+TWOS = dict.fromkeys("abcdefghijklm", 2)
+
+
+def test_what_is_permuted_in_many_dimensions_is_looked_up():
+    assert permutes(REVERSED, TWOS) == [do.Permute(tuple(range(12, -1, -1)), "gather")]
+    assert permutes(REVERSED, TWOS, "xla")[0].kernel == "transpose"
+    assert permutes(REVERSED, dict.fromkeys(TWOS))[0].kernel == "transpose"  # by unknown sizes
+    assert permutes("abcdefgh->hgfedcba", TWOS)[0].kernel == "transpose"
+
+
+def test_onednn_permutes_more_dimensions_but_no_rows():
+    twelve = "abcdefghijkl->lkjihgfedcba"
+    assert permutes(twelve, TWOS)[0].kernel == "gather"
+    assert permutes(twelve, TWOS, machine=CPU_ONEDNN)[0].kernel == "transpose"
+    assert permutes(REVERSED, TWOS, machine=CPU_ONEDNN)[0].kernel == "gather"
+    rows = "abcdefghijkl->kjihgfedcbal"
+    assert permutes(rows, TWOS, machine=CPU_ONEDNN)[0].kernel == "gather"
+
+
+def test_dimensions_that_stay_side_by_side_go_as_one():
+    assert permutes("abcdefghijklm->bcdefghijklma", TWOS) == [do.Permute((1, 0))]
+    assert permutes("abcdefghijklm->hijklmabcdefg", TWOS) == [do.Permute((1, 0))]
+    assert permutes("abcdefghijklm->abcdefgihjklm", TWOS) == [do.Permute((0, 2, 1, 3))]

@@ -6,10 +6,12 @@ eager mode take a third of the time that the wrappers around them take.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.execution.shapes import Dim, Sizes, int_vector, leave_one, product
@@ -109,8 +111,45 @@ def _cast_around(run: Kernel, compute: str) -> Kernel:
 
 
 def _permute(instruction: do.Permute, source: Groups, sizes: Sizes) -> Unary:
+    if instruction.kernel == "gather":
+        return _permute_by_gather(instruction.axes, source, sizes)
     axes = int_vector(instruction.axes)
     return lambda x: _ops.Transpose(x=x, perm=axes)
+
+
+def _permute_by_gather(axes: Sequence[int], source: Groups, sizes: Sizes) -> Unary:
+    """Looks up each row of the result; those are elements where the last dimension moves.
+
+    A row stands where the indices of its dimensions, times their strides, add up to. The first half
+    of the dimensions and the second make two short vectors of such sums; all are their outer sum.
+    """
+    dims = [int(sizes.read(group)) for group in source]
+    together = axes[-1] == len(dims) - 1
+    row, outer = (dims[-1], axes[:-1]) if together else (1, axes)
+    strides = {axis: math.prod(dims[axis + 1 :]) // row for axis in outer}
+    half = len(outer) // 2
+    parts = [
+        _sums([(dims[axis], strides[axis]) for axis in part])
+        for part in (outer[:half], outer[half:])
+    ]
+    rows = [math.prod(dims) // row, row] if together else [-1]
+    shape = [dims[axis] for axis in axes]
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        places = tf.reshape(parts[0][:, np.newaxis] + tf.constant(parts[1]), [-1])
+        found = _ops.GatherV2(params=_ops.Reshape(tensor=x, shape=rows), indices=places, axis=0)
+        permuted: tf.Tensor = _ops.Reshape(tensor=found, shape=shape)
+        return permuted
+
+    return run
+
+
+def _sums(dims: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The sums of index times stride, over all indices of dimensions of such sizes and strides."""
+    sums = np.zeros([1], np.int64)
+    for size, stride in dims:
+        sums = (sums[:, np.newaxis] + stride * np.arange(size)).ravel()
+    return sums
 
 
 def _reshape(instruction: do.Reshape, source: Groups, sizes: Sizes) -> Unary:

@@ -88,8 +88,9 @@ class _Writer:
 
     def transform(self, instruction: do.Transform, text: str) -> str:
         match instruction:
-            case do.Permute(axes=axes):
-                return f"permute({text}, {show_list(axes)})"
+            case do.Permute(axes=axes, kernel=kernel):
+                by = f", by={kernel!r}" if kernel != "transpose" else ""
+                return f"permute({text}, {show_list(axes)}{by})"
             case do.Reshape(groups=groups):
                 return f"reshape({text}, {self.shape(groups)})"
             case do.Broadcast(groups=groups):

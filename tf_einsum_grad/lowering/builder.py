@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,11 +10,15 @@ from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.instructions import Groups, alternations
 from tf_einsum_grad.lowering.machine import Target
 
-__all__ = ["MAX_BROADCAST_DIMS", "Builder"]
+__all__ = ["MAX_BROADCAST_DIMS", "MAX_PERMUTE_DIMS", "Builder"]
 
 # TensorFlow's CPU kernels broadcast in at most 5 dimensions, after they joined neighbors that
 # broadcast alike; pfor puts one more in front.
 MAX_BROADCAST_DIMS = 4
+
+# TensorFlow's CPU kernel permutes up to 8 dimensions as such, and more an element at a time; it
+# does not see which of them stay together.
+MAX_PERMUTE_DIMS = 8
 
 
 @dataclass(slots=True)
@@ -38,10 +43,14 @@ class Builder:
         return self
 
     def permute(self, groups: Groups) -> Builder:
-        """Reorders dimensions."""
-        if groups != self.groups:
-            self.emit(do.Permute(tuple([self.groups.index(group) for group in groups])))
-        return self
+        """Reorders dimensions; of many, those that stay side by side go as one."""
+        if groups == self.groups:
+            return self
+        if len(groups) > MAX_PERMUTE_DIMS and all(groups):
+            source, target = _neighbors(self.groups, groups), _neighbors(groups, self.groups)
+            self.reshape(source).emit(do.Permute(_order(source, target)))
+            return self.reshape(groups)
+        return self.emit(do.Permute(_order(self.groups, groups)))
 
     def broadcast(self, groups: Groups) -> Builder:
         """Repeats the tensor along the groups it has not, in as few steps as kernels allow."""
@@ -66,6 +75,22 @@ class Builder:
         if target == "xla" or together == apart:
             return [together]
         return [apart] if alternations(summed) > 3 else [together, apart]
+
+
+def _order(source: Groups, target: Groups) -> tuple[int, ...]:
+    return tuple([source.index(group) for group in target])
+
+
+def _neighbors(groups: Groups, others: Groups) -> Groups:
+    """Joins groups that stand side by side in both orders."""
+    joined = [groups[0]]
+    for previous, group in itertools.pairwise(groups):
+        place = others.index(previous) if previous in others else -2
+        if others[place + 1 : place + 2] == (group,):
+            joined[-1] += group
+        else:
+            joined.append(group)
+    return tuple(joined)
 
 
 def _runs(flags: Sequence[bool]) -> list[tuple[int, ...]]:

@@ -182,6 +182,8 @@ class _Pricer:
 
     def permute_us(self, instruction: do.Permute, groups: Groups) -> float:
         last, n_bytes = len(groups) - 1, self.bytes(groups)
+        if instruction.kernel == "gather":
+            return 2 * n_bytes / self.machine.permute_many
         keeps = instruction.axes[-1] == last and self.bytes(groups[-1:]) >= self.machine.short_row
         return 2 * n_bytes / self.machine.permute(self.target, keeps)
 

@@ -23,6 +23,7 @@ __all__ = [
     "Multiply",
     "NativeEinsum",
     "Permute",
+    "PermuteKernel",
     "Reshape",
     "Stretch",
     "Sum",
@@ -34,15 +35,22 @@ __all__ = [
 ]
 
 Groups = tuple[str, ...]
+PermuteKernel = Literal["transpose", "gather"]
 DiagonalKernel = Literal["stride", "diag_part", "gather"]
 EmbedKernel = Literal["set_diag", "diag", "segment_sum", "select"]
 
 
 @dataclass(frozen=True, slots=True)
 class Permute:
-    """Reorders axes: axis `i` of the result is axis `axes[i]`."""
+    """Reorders axes: axis `i` of the result is axis `axes[i]`.
+
+    Attributes:
+        axes: of the operand, in the order of the result.
+        kernel: "transpose", or "gather", which looks up each row that stays together.
+    """
 
     axes: tuple[int, ...]
+    kernel: PermuteKernel = "transpose"
 
     def result(self, groups: Groups) -> Groups:
         """The groups that it leaves."""

@@ -5,11 +5,13 @@ Decided once for each contraction; `execution.kernels` only follows it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering import watch
 from tf_einsum_grad.lowering.binary import pairwise_lowerings
+from tf_einsum_grad.lowering.builder import MAX_PERMUTE_DIMS
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.cost import Cost, price
 from tf_einsum_grad.lowering.unary import unary_lowerings
@@ -27,8 +29,30 @@ def candidates(contraction: Contraction) -> tuple[Lowering, ...]:
     if any(size == 0 for _, size in contraction.sizes):
         return (_zeros(contraction),)
     if len(contraction.equation.inputs) == 1:
-        return tuple(unary_lowerings(contraction))
-    return pairwise_lowerings(contraction)
+        lowerings = tuple(unary_lowerings(contraction))
+    else:
+        lowerings = pairwise_lowerings(contraction)
+    terms = (*contraction.equation.inputs, contraction.equation.output)
+    if contraction.target == "xla" or max(map(len, terms)) <= MAX_PERMUTE_DIMS:
+        return lowerings
+    if any(size is None for _, size in contraction.sizes):
+        return lowerings  # where it would be looked up follows from sizes
+    most = contraction.machine.most_permute_dims
+    return tuple([_gather(lowering, most) for lowering in lowerings])
+
+
+def _gather(lowering: Lowering, most: int) -> Lowering:
+    """The same, with gathers in the place of permutes of more dimensions than kernels take well."""
+
+    def settle(step: do.Transform) -> do.Transform:
+        if not isinstance(step, do.Permute):
+            return step
+        n = len(step.axes)
+        limit = MAX_PERMUTE_DIMS if step.axes[-1] == n - 1 else most  # rows are gathered whole
+        return replace(step, kernel="gather") if n > limit else step
+
+    prepare = tuple([tuple(map(settle, steps)) for steps in lowering.prepare])
+    return replace(lowering, prepare=prepare, finish=tuple(map(settle, lowering.finish)))
 
 
 def _zeros(contraction: Contraction) -> Lowering:

@@ -60,6 +60,12 @@ class Machine:
     xla_permute_rows: float = 11_000.0
     short_row: int = 64
 
+    # Dimensions above which a permute that moves the last one is a gather, and bytes/us of that:
+    # (2,) * 20, reversed, takes 22.0 ms as a permute and 3.6 as a gather; with oneDNN, which goes
+    # up to 12 dimensions, 28.0 and 4.0.
+    most_permute_dims: int = 8
+    permute_many: float = 1_800.0
+
     # How many times as much a permute inside the Einsum op takes: `bhts,bshd->bthd` of
     # (8, 8, 256, 256) 3.8 ms, with explicit permutes 2.7.
     einsum_permute_factor: float = 1.5

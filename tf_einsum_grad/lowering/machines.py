@@ -28,6 +28,7 @@ CPU_ONEDNN = replace(
     fresh=1e12,  # its allocator keeps memory
     permute_inner=20_000.0,
     permute_rows=35_000.0,
+    most_permute_dims=12,
     xla_permute_inner=31_000.0,
     xla_permute_rows=57_000.0,
     einsum_permute_factor=3.2,
@@ -77,6 +78,7 @@ GPU = replace(
     # TensorFlow's tiled kernels swap two dimensions near the bandwidth; others reach half of it.
     permute_inner=1_000_000.0,
     permute_rows=1_500_000.0,
+    permute_many=500_000.0,
     xla_permute_inner=1_500_000.0,
     xla_permute_rows=2_000_000.0,
     einsum_permute_factor=1.0,  # by the same kernels
