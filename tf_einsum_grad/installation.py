@@ -2,7 +2,8 @@
 
 Existing layers and models gain without a change: `tf.einsum`, `tf.linalg.einsum`,
 `tf.experimental.numpy.einsum` (under `tf` and `tf.compat.v2`) and, where Keras runs on TensorFlow,
-what `keras.ops.einsum` calls. What was traced before, and names bound before (`from tensorflow
+what `keras.ops.einsum` calls; layers with LoRA run their factors apart from the kernel where that
+costs less (`keras/lora.py`). What was traced before, and names bound before (`from tensorflow
 import einsum`), keep what they had.
 """
 

@@ -15,7 +15,7 @@ from tf_einsum_grad.algebra.equation import Equation, parse_call
 from tf_einsum_grad.algebra.errors import SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
-from tf_einsum_grad.execution.machines import machine_of
+from tf_einsum_grad.execution.machines import current_target, machine_of
 from tf_einsum_grad.execution.operands import (
     check_dtypes,
     convert_operands,
@@ -80,7 +80,7 @@ def run_call(
     Raises:
         EinsumError: as `einsum` does.
     """
-    target = _target()
+    target = current_target()
     with tf.name_scope(name or "einsum") if target != "eager" else nullcontext():
         parsed = parse_call(text, len(operands))
         given, given_tensors = _read_sizes(text, "sizes", sizes)
@@ -105,12 +105,6 @@ def run_call(
         if ellipsis_dims is None:
             return result
         return split_ellipsis(result, parsed.output, ellipsis_dims)
-
-
-def _target() -> Target:
-    if tf.executing_eagerly():
-        return "eager"
-    return "xla" if private.in_xla_context() else "graph"
 
 
 def _read_sizes(

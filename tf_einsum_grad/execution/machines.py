@@ -22,7 +22,7 @@ from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.lowering.machine_file import read_machine
 from tf_einsum_grad.lowering.machines import CPU_ONEDNN, GPU, MACHINES, ask, chosen, using
 
-__all__ = ["find_machine", "machine", "machine_of"]
+__all__ = ["current_target", "find_machine", "machine", "machine_of"]
 
 VARIABLE = "TF_EINSUM_GRAD_MACHINE"
 
@@ -78,6 +78,13 @@ def find_machine(name_or_path: str | os.PathLike[str]) -> Machine:
             f"{'; '.join(differences)}; `tf-einsum-grad tune` makes one for this"
         )
     return found
+
+
+def current_target() -> Target:
+    """Where what is called now runs: at once, in the graph being traced, or as XLA compiles it."""
+    if tf.executing_eagerly():
+        return "eager"
+    return "xla" if private.in_xla_context() else "graph"
 
 
 def machine_of(operands: Sequence[tf.Tensor], target: Target) -> Machine:

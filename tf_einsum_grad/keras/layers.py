@@ -13,6 +13,8 @@ from tf_einsum_grad.algebra.sizes import Shape
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec, output_shape
 from tf_einsum_grad.keras.config import read_options, write_options
 from tf_einsum_grad.keras.dense_shapes import dense_shapes
+from tf_einsum_grad.keras.lora import finish, lora_product
+from tf_einsum_grad.keras.private import lora_factors
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["Einsum", "EinsumDense"]
@@ -29,7 +31,8 @@ class EinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]  # Keras is u
     """`keras.layers.EinsumDense` with this package's einsum and its gradients.
 
     Takes the same arguments, and has the same config and the same weights, so each loads the
-    other's. LoRA and quantization are Keras' own. With `"...x,xy->...y"` (from Keras' docstring) a
+    other's. Quantization is Keras' own; with LoRA, kernel and factors run apart where that costs
+    less, without a gradient of the kernel's size. With `"...x,xy->...y"` (from Keras' docstring) a
     training step never builds the kernel's gradient once for each position before it sums. Sizes
     that `output_shape` leaves out (None) are the inputs', also in the shape of a symbolic result;
     an `output_shape` of a length that the equation never gives is an error.
@@ -88,10 +91,10 @@ class EinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]  # Keras is u
         Raises:
             EinsumError: the inputs' rank or sizes do not fit the equation.
         """
-        x = backend_einsum(self.equation, inputs, self.kernel)
-        if self.bias is not None:
-            x = keras.ops.add(x, self.bias)
-        return x if self.activation is None else self.activation(x)
+        x = lora_product(self, self.equation, inputs, lora_factors, training)
+        if x is None:
+            x = backend_einsum(self.equation, inputs, self.kernel)
+        return finish(self, x)
 
 
 @keras.saving.register_keras_serializable(package="tf_einsum_grad")

@@ -1,8 +1,10 @@
-"""Every private Keras API that the package uses: the two places behind `keras.ops.einsum`.
+"""Every private Keras API that the package uses.
 
-`keras.ops.einsum` hands tensors to the backend's `einsum`, looked up by name at each call, and
-symbolic tensors to its operation's `compute_output_spec`. Neither has a public name, and the first
-has moved in Keras 3.16.
+* The two places behind `keras.ops.einsum`: it hands tensors to the backend's `einsum`, looked up by
+  name at each call, and symbolic tensors to its operation's `compute_output_spec`. Neither has a
+  public name, and the first has moved in Keras 3.16.
+* What a kernel with LoRA is made of: `_kernel` beside the public factors. Without it, the merged
+  kernel is what runs.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from typing import Any
 import keras
 
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec
+from tf_einsum_grad.keras.lora import with_lora
 
-__all__ = ["replacements"]
+__all__ = ["lora_factors", "replacements"]
 
 _BACKENDS = ("keras.src.backend.tensorflow.ops.numpy", "keras.src.backend.tensorflow.numpy")
 _OPERATIONS = ("keras.src.ops.numpy",)
@@ -39,7 +42,36 @@ def replacements() -> list[tuple[str, object, str, Callable[..., Any]]]:
                 self.subscripts, *operands, **options
             ),
         ),
+        (
+            "keras.layers.EinsumDense.call",
+            keras.layers.EinsumDense,
+            "call",
+            with_lora(keras.layers.EinsumDense.call, lambda layer: layer.equation, lora_factors),
+        ),
+        (
+            "keras.layers.Dense.call",
+            keras.layers.Dense,
+            "call",
+            with_lora(keras.layers.Dense.call, lambda layer: "...x,xy->...y", lora_factors),
+        ),
     ]
+
+
+def lora_factors(layer: Any) -> tuple[Any, Any, Any, float] | None:
+    """The kernel of a layer without its LoRA, the two factors, and what multiplies these.
+
+    None where the layer has no LoRA, is quantized, or has a `kernel` that is not Keras' own sum.
+    """
+    if not getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        return None
+    own = [vars(kind).get("kernel") for kind in (keras.layers.EinsumDense, keras.layers.Dense)]
+    merged = getattr(type(layer), "kernel", None)
+    kernel = getattr(layer, "_kernel", None)
+    if merged is None or merged not in own or kernel is None:
+        return None
+    alpha = getattr(layer, "lora_alpha", None)  # which came with Keras 3.10
+    scale = 1.0 if alpha is None else alpha / layer.lora_rank
+    return kernel, layer.lora_kernel_a, layer.lora_kernel_b, scale
 
 
 def _imported(names: Sequence[str]) -> ModuleType:
