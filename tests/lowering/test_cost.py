@@ -20,7 +20,14 @@ PLAIN = Machine(
     | {"permute_inner": 10.0, "permute_rows": 20.0, "xla_permute_inner": 40.0}
     | {"xla_permute_rows": 80.0, "short_row": 8, "diagonal_reads": 4, "einsum_permute_factor": 3}
     | {"matmul_start": 0.0, "matmul_side": 0, "matmul_depth": 0, "run": 0.0, "dot_run": 0.0}
-    | {"cache": 32, "diag": 25.0, "diag_one": 5.0, "sum_both_ends": 2.0, "long_run": 64}
+    | {
+        "cache": 32,
+        "diag": 25.0,
+        "diag_one": 5.0,
+        "sum_both_ends": 2.0,
+        "long_run": 64,
+        "sum_outer": 100.0,
+    }
     | {"xla_sum": 100.0}
 )
 ACROSS = {
@@ -430,3 +437,9 @@ def test_a_gather_has_a_rate_of_its_own():
     gather = unary("abc->cba", do.Permute((2, 1, 0), "gather"))
     assert us(gather, slow) == pytest.approx(1 + 2 * 4 * 6000 / 4)
     assert us(unary("abc->cba", do.Permute((2, 1, 0))), slow) == pytest.approx(1 + 4800)
+
+
+def test_a_sum_that_keeps_the_last_dimension_has_a_rate_of_its_own():
+    slow = dataclasses.replace(PLAIN, sum_outer=4.0)
+    assert us(unary("ab->b", do.Sum((0,))), slow) == 1 + 4 * 220 / 4
+    assert us(unary("ab->a", do.Sum((1,))), slow) == us(unary("ab->a", do.Sum((1,))))

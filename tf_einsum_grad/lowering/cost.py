@@ -194,7 +194,9 @@ class _Pricer:
         moved = self.bytes(groups) + self.bytes(kept)
         if self.target == "xla":
             return moved / self.machine.xla_sum
-        if not (flags[-1] and kept):
+        if not flags[-1]:
+            return moved / self.machine.sum_outer
+        if not kept:
             return moved / self.machine.stream
         if flags[0]:
             return moved / self.machine.sum_both_ends

@@ -21,7 +21,7 @@ Time = Callable[["Probe"], float]
 
 _ITEM = 4  # bytes of a float32
 # How many probes `fit` asks for.
-PROBES = 60
+PROBES = 62
 # A cost that cannot be told from none, as a rate.
 _FREE = 1e12
 
@@ -254,7 +254,10 @@ def _rows(net: Measure, m: Machine) -> dict[str, Any]:
     matrices, rows = (16, 1024, 1024), (16, 1, 1024)
     fused = net("multiply_and_sum", matrices, rows, axes=(2,), target="xla")
     batch, one = (1024, 128), (4096,)
+    outer = ((16, 1024, 1024), (1,)), ((4096, 4096), (0,))
+    sums = [_rate(_bytes(shape), net("sum", shape, axes=axes)) for shape, axes in outer]
     return {
+        "sum_outer": math.prod(sums) ** (1 / len(sums)),
         "run": max(starts / n, 0.0),
         "sum_both_ends": _rate(_bytes(both), net("sum", both, axes=(0, 2))),
         "xla_sum": _rate(_bytes(matrices), fused),
