@@ -27,6 +27,7 @@ DOORS: dict[str, set[str]] = {
     "keras": {"algebra", "planning", "execution"},
     "ops": {"algebra", "planning", "execution", "keras"},
     "installation": {"algebra", "planning", "execution", "keras", "ops"},
+    "per_example": {"algebra", "lowering", "planning", "execution"},
     "gradcheck": {"text"},
 }
 EVERYTHING = {*DOORS, "tf_einsum_grad"}

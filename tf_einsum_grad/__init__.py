@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
+    from tf_einsum_grad.per_example import per_example_gradients
     from tf_einsum_grad.tuning.result import Tuning
     from tf_einsum_grad.tuning.tune import tune
 
@@ -65,6 +66,7 @@ _HOME = {
     "install": "installation",
     "installed": "installation",
     "keras": "keras",
+    "per_example_gradients": "per_example",
     "machine": "execution.machines",
     "tune": "tuning.tune",
     "uninstall": "installation",
@@ -95,6 +97,7 @@ __all__ = [
     "installed",
     "keras",
     "machine",
+    "per_example_gradients",
     "tune",
     "uninstall",
 ]

@@ -31,6 +31,8 @@ __all__ = [
     "in_xla_context",
     "leave_unconverted",
     "needs_gradient",
+    "note",
+    "noted",
     "onednn_is_on",
     "record",
     "recording",
@@ -165,7 +167,22 @@ def give_gradient(
         return gradients
 
     op._gradient_function = gradient  # type: ignore[attr-defined]
+    op._tf_einsum_grad_places = tuple(places)  # type: ignore[attr-defined]
     return result
+
+
+def note(result: tf.Tensor, computed: object) -> None:
+    """Writes on the op that `give_gradient` gave one what it computes."""
+    if not isinstance(result, EAGER_TENSOR) and hasattr(result.op, "_tf_einsum_grad_places"):
+        result.op._tf_einsum_grad = computed  # type: ignore[attr-defined]
+
+
+def noted(op: tf.Operation) -> tuple[Any, tuple[int, ...]] | None:
+    """What was noted on an op, and at which of its inputs the operands are; None for any other."""
+    computed, places = (
+        getattr(op, name, None) for name in ("_tf_einsum_grad", "_tf_einsum_grad_places")
+    )
+    return None if computed is None or places is None else (computed, places)
 
 
 def _places(op: tf.Operation, operands: Sequence[tf.Tensor]) -> list[int] | None:

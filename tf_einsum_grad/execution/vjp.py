@@ -142,7 +142,9 @@ def contract_in_graph(
     ) -> Gradients:
         return _pull_back_in_graph(contraction, operands, cotangent, needed)
 
-    return with_rule(run, pull_back, operands)
+    result = with_rule(run, pull_back, operands)
+    private.note(result, contraction)
+    return result
 
 
 def with_rule(

@@ -17,7 +17,7 @@ from tf_einsum_grad.algebra.sizes import Shape, bind_call
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import cost_of
 from tf_einsum_grad.lowering.machine import Machine, Target
-from tf_einsum_grad.planning.plan import make_plan
+from tf_einsum_grad.planning.pricing import einsum_cost
 
 __all__ = ["apart_costs_less", "factored_equation"]
 
@@ -67,7 +67,7 @@ def apart_costs_less(
     factors = ((*kernel[:-1], rank), (rank, kernel[-1]))
 
     def einsum(text: str, shapes: Sequence[Shape], needed: Collection[int]) -> float:
-        return _einsum_cost(text, tuple(shapes), dtype, needed if training else (), target, machine)
+        return einsum_cost(text, tuple(shapes), dtype, needed if training else (), target, machine)
 
     def elementwise(shape: Shape) -> float:
         labels = string.ascii_letters[: len(shape)]
@@ -90,32 +90,3 @@ def apart_costs_less(
     apart += einsum(equation, (inputs, kernel), (0, 1) if target == "eager" else (0,))
     apart += einsum(factored_equation(equation), (inputs, *factors), (0, 1, 2))
     return apart < merged
-
-
-def _einsum_cost(
-    text: str,
-    shapes: tuple[Shape, ...],
-    dtype: str,
-    needed: Collection[int],
-    target: Target,
-    machine: Machine,
-) -> float:
-    """The microseconds of an einsum, and of its gradients with respect to the operands `needed`."""
-    binding = bind_call(text, shapes)
-    plan = make_plan(
-        binding.equation,
-        binding.sizes,
-        dtype,
-        target=target,
-        machine=machine,
-        elastic=binding.elastic,
-    )
-    needs = [k in needed for k in range(len(shapes))]
-    total = 0.0
-    for step in plan.steps:
-        total += cost_of(step.contraction).microseconds
-        for k, number in enumerate(step.operands):
-            if needs[number]:
-                total += cost_of(step.contraction.transpose(k)).microseconds
-        needs.append(any(needs[number] for number in step.operands))
-    return total
