@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PathError,
         SizeError,
     )
+    from tf_einsum_grad.attending.attend import attention
     from tf_einsum_grad.execution.machines import machine
     from tf_einsum_grad.explaining.einsum_path import einsum_path
     from tf_einsum_grad.explaining.explanation import Explanation, explain
@@ -55,6 +56,7 @@ _HOME = {
     "SizeError": "algebra.errors",
     "Tuning": "tuning.result",
     "assert_gradients": "gradcheck",
+    "attention": "attending.attend",
     "benchmark": "benchmark",
     "check_gradients": "gradcheck",
     "draw": "draw",
@@ -85,6 +87,7 @@ __all__ = [
     "Tuning",
     "__version__",
     "assert_gradients",
+    "attention",
     "benchmark",
     "check_gradients",
     "draw",

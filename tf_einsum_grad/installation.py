@@ -40,16 +40,54 @@ class _Patch:
     replacement: Callable[..., Any]
 
 
-_lock = threading.Lock()  # guards the three below
-_patches: tuple[_Patch, ...] = ()  # what is replaced now
-_permanent = False  # install() was called
-_blocks = 0  # `with installed():` blocks that are running, in any thread
+@dataclass(slots=True)
+class _Group:
+    """What is replaced together, and by whom it is wanted; `_lock` is held wherever it changes.
+
+    Attributes:
+        find: finds what is to be replaced, or raises.
+        patches: what is replaced now.
+        permanent: whether `install` was called.
+        blocks: how many `with installed():` blocks are running, in any thread.
+    """
+
+    find: Callable[[], tuple[_Patch, ...]]
+    patches: tuple[_Patch, ...] = ()
+    permanent: bool = False
+    blocks: int = 0
+
+    def apply(self) -> None:
+        """Replaces everything, or raises before anything is replaced."""
+        patches = self.find()
+        for patch in patches:
+            setattr(patch.owner, patch.attribute, patch.replacement)
+        self.patches = patches
+
+    def revert(self) -> None:
+        """Restores everything, or raises before anything is restored."""
+        for patch in self.patches:
+            if getattr(patch.owner, patch.attribute) is not patch.replacement:
+                raise RuntimeError(
+                    f"uninstall() requires {patch.name} to be what install() put there, got "
+                    "another function: whatever replaced it later has to be undone first"
+                )
+        for patch in self.patches:
+            setattr(patch.owner, patch.attribute, patch.original)
+        self.patches = ()
 
 
-def install() -> None:
+_lock = threading.Lock()
+
+
+def install(attention: bool = False) -> None:
     """Makes `tf.einsum`, `tf.linalg.einsum` and `keras.ops.einsum` run this package's einsum.
 
-    Calling it again changes nothing.
+    Calling it again changes nothing, but for adding attention.
+
+    Args:
+        attention: whether `keras.ops.dot_product_attention`, and so Keras' `MultiHeadAttention` and
+            `GroupQueryAttention` where they have no dropout and return no scores, run this
+            package's `attention`, in memory that does not grow with the square of the length.
 
     Raises:
         RuntimeError: TensorFlow or Keras lacks what is to be replaced. Nothing is replaced then.
@@ -61,10 +99,11 @@ def install() -> None:
                [0, 2]], dtype=int32)
         >>> uninstall()
     """
-    global _permanent
     with _lock:
-        _apply()
-        _permanent = True
+        groups = _groups(attention)
+        _apply(groups)
+        for group in groups:
+            group.permanent = True
 
 
 def uninstall() -> None:
@@ -77,19 +116,22 @@ def uninstall() -> None:
             since that would throw their function away; call it again when theirs is undone. A block
             of `installed` raises it at its end, too.
     """
-    global _permanent
     with _lock:
-        if not _blocks:
-            _revert()
-        _permanent = False
+        for group in _groups(attention=True)[::-1]:
+            if not group.blocks:
+                group.revert()
+            group.permanent = False
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installed(attention: bool = False) -> Iterator[None]:
     """Installs for the length of a block; blocks nest, and an exception restores as well.
 
     The functions that are replaced belong to the process, not to a thread: with blocks in several
     threads the first to enter replaces and the last to leave restores.
+
+    Args:
+        attention: as for `install`.
 
     Raises:
         RuntimeError: as `install` and `uninstall` do.
@@ -99,42 +141,37 @@ def installed() -> Iterator[None]:
         ...     int(tf.einsum("ij->", tf.ones([2, 2], tf.int8)))  # no kernel of TensorFlow's
         4
     """
-    global _blocks
+    groups = _groups(attention)
     with _lock:
-        _apply()
-        _blocks += 1
+        _apply(groups)
+        for group in groups:
+            group.blocks += 1
     try:
         yield
     finally:
         with _lock:
-            _blocks -= 1
-            if not _blocks and not _permanent:
-                _revert()
+            for group in groups[::-1]:
+                group.blocks -= 1
+                if not group.blocks and not group.permanent:
+                    group.revert()
 
 
-def _apply() -> None:
-    """Replaces everything, or raises before anything is replaced; the lock is held."""
-    global _patches
-    if _patches:
-        return
-    patches = _find_patches()
-    for patch in patches:
-        setattr(patch.owner, patch.attribute, patch.replacement)
-    _patches = patches
+def _groups(attention: bool) -> tuple[_Group, ...]:
+    return (_EINSUM, _ATTENTION) if attention else (_EINSUM,)
 
 
-def _revert() -> None:
-    """Restores everything, or raises before anything is restored; the lock is held."""
-    global _patches
-    for patch in _patches:
-        if getattr(patch.owner, patch.attribute) is not patch.replacement:
-            raise RuntimeError(
-                f"uninstall() requires {patch.name} to be what install() put there, got another "
-                "function: whatever replaced it later has to be undone first"
-            )
-    for patch in _patches:
-        setattr(patch.owner, patch.attribute, patch.original)
-    _patches = ()
+def _apply(groups: tuple[_Group, ...]) -> None:
+    """Replaces everything, or raises with everything as it was; the lock is held."""
+    applied = []
+    try:
+        for group in groups:
+            if not group.patches:
+                group.apply()
+                applied.append(group)
+    except BaseException:
+        for group in applied:
+            group.revert()
+        raise
 
 
 @private.leave_unconverted
@@ -194,19 +231,31 @@ def _tensorflow_owners() -> Iterator[tuple[str, object, str, Callable[..., Any]]
             yield f"{name}.einsum", owner, "einsum", ours
 
 
-def _find_patches() -> tuple[_Patch, ...]:
+def _find_einsum() -> tuple[_Patch, ...]:
     wanted = list(_tensorflow_owners())
     if keras.backend.backend() == "tensorflow":  # another's einsum is no business of ours
         from tf_einsum_grad.keras.private import replacements
 
         wanted += replacements()
-    patches = []
-    for name, owner, attribute, replacement in wanted:
-        original = getattr(owner, attribute, None)
-        if not callable(original):
-            raise RuntimeError(
-                f"install() requires {name}, which TensorFlow {tf.__version__} with Keras "
-                f"{keras.__version__} lacks; nothing was replaced"
-            )
-        patches.append(_Patch(name, owner, attribute, original, replacement))
-    return tuple(patches)
+    return tuple([_patch(*one) for one in wanted])
+
+
+def _find_attention() -> tuple[_Patch, ...]:
+    if keras.backend.backend() != "tensorflow":
+        return ()
+    from tf_einsum_grad.keras.private import attention_replacement
+
+    return (_patch(*attention_replacement()),)
+
+
+def _patch(name: str, owner: object, attribute: str, replacement: Callable[..., Any]) -> _Patch:
+    original = getattr(owner, attribute, None)
+    if not callable(original):
+        raise RuntimeError(
+            f"install() requires {name}, which TensorFlow {tf.__version__} with Keras "
+            f"{keras.__version__} lacks; nothing was replaced"
+        )
+    return _Patch(name, owner, attribute, original, replacement)
+
+
+_EINSUM, _ATTENTION = _Group(_find_einsum), _Group(_find_attention)

@@ -8,6 +8,7 @@
   graph, under a name that a loaded one does not know. Without it, `tf.custom_gradient` is used.
 * The class of eager tensors, to tell them apart without making one. Without it, one is made.
 * Whether XLA will compile the graph being traced: XLA wants other lowerings. Without it, "no".
+* Whether forward mode follows a tensor: what runs in loops is then done at once. Without it, "no".
 * The device scope of the graph being traced: a GPU wants other lowerings. Without it, none.
 * Whether oneDNN's kernels are on: they want other lowerings. Without it, "no".
 """
@@ -28,6 +29,7 @@ __all__ = [
     "bring_here",
     "device_scope",
     "give_gradient",
+    "has_tangents",
     "in_xla_context",
     "leave_unconverted",
     "needs_gradient",
@@ -219,6 +221,12 @@ def onednn_is_on() -> bool:
     """Whether TensorFlow runs oneDNN's kernels and allocator on CPU."""
     asked = getattr(_pywrap_util_port, "IsMklEnabled", None)
     return asked is not None and bool(asked())
+
+
+def has_tangents(tensors: Sequence[tf.Tensor]) -> bool:
+    """Whether a `ForwardAccumulator` follows one of these tensors."""
+    pack = getattr(_record.pywrap_tfe, "TFE_Py_PackJVPs", None) if HAS_RECORD else None
+    return pack is not None and bool(pack(tuple(tensors))[1])
 
 
 def shape_tuple(x: tf.Tensor) -> tuple[int | None, ...] | None:

@@ -3,6 +3,7 @@
 * The two places behind `keras.ops.einsum`: it hands tensors to the backend's `einsum`, looked up by
   name at each call, and symbolic tensors to its operation's `compute_output_spec`. Neither has a
   public name, and the first has moved in Keras 3.16.
+* What the backend runs for `keras.ops.dot_product_attention`, which attention layers call.
 * What a kernel with LoRA is made of: `_kernel` beside the public factors. Without it, the merged
   kernel is what runs.
 """
@@ -16,12 +17,14 @@ from typing import Any
 
 import keras
 
+from tf_einsum_grad.keras.attention import in_place_of
 from tf_einsum_grad.keras.backend import backend_einsum, compute_output_spec
 from tf_einsum_grad.keras.lora import with_lora
 
-__all__ = ["lora_factors", "replacements"]
+__all__ = ["attention_replacement", "lora_factors", "replacements"]
 
 _BACKENDS = ("keras.src.backend.tensorflow.ops.numpy", "keras.src.backend.tensorflow.numpy")
+_BACKEND_NN = ("keras.src.backend.tensorflow.ops.nn", "keras.src.backend.tensorflow.nn")
 _OPERATIONS = ("keras.src.ops.numpy",)
 
 
@@ -55,6 +58,18 @@ def replacements() -> list[tuple[str, object, str, Callable[..., Any]]]:
             with_lora(keras.layers.Dense.call, lambda layer: "...x,xy->...y", lora_factors),
         ),
     ]
+
+
+def attention_replacement() -> tuple[str, object, str, Callable[..., Any]]:
+    """What `install(attention=True)` replaces in Keras: name, owner, attribute, and ours.
+
+    Raises:
+        RuntimeError: this Keras lacks the module.
+    """
+    module = _imported(_BACKEND_NN)
+    name = f"{module.__name__}.dot_product_attention"
+    original: Any = getattr(module, "dot_product_attention", None)
+    return name, module, "dot_product_attention", in_place_of(original)
 
 
 def lora_factors(layer: Any) -> tuple[Any, Any, Any, float] | None:

@@ -1,0 +1,1 @@
+"""Attention: an einsum with a softmax in the middle, a block at a time."""
