@@ -21,6 +21,7 @@ from tf_einsum_grad.execution import kernels, private
 from tf_einsum_grad.execution.shapes import Dim, Sizes
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import lower
+from tf_einsum_grad.lowering.symmetry import mirrored
 
 __all__ = ["Gradients", "Rule", "contract", "contract_in_graph", "eager_rule", "with_rule"]
 
@@ -33,6 +34,8 @@ _ops: Any = tf.raw_ops  # generated, and without types
 
 
 def _pull_back(
+    contraction: Contraction,
+    run: Callable[[Contraction, Sequence[tf.Tensor]], tf.Tensor],
     run_transpose: Callable[[int, list[tf.Tensor]], tf.Tensor],
     operands: Sequence[tf.Tensor],
     cotangent: Any,
@@ -42,10 +45,16 @@ def _pull_back(
 
     A contraction is linear in each operand, so its VJP with respect to operand k is the transposed
     contraction, with the cotangent in slot k and the other operand conjugated. That is again a
-    contraction, so the rule differentiates itself, to any order and in forward mode.
+    contraction, so the rule differentiates itself, to any order and in forward mode. Where both
+    operands are one tensor, it has one gradient, of the cotangents of both, if that costs less.
     """
     if not isinstance(cotangent, tf.Tensor):  # the sparse gradient of a gather
         cotangent = tf.convert_to_tensor(cotangent)
+    if len(operands) == 2 and operands[0] is operands[1] and all(needed):
+        mirror = mirrored(contraction)
+        if mirror is not None:
+            both = cotangent + run(mirror, [cotangent])
+            return [run_transpose(0, [both, _conjugate(operands[1])]), None]
     return [
         run_transpose(k, [cotangent if i == k else _conjugate(x) for i, x in enumerate(operands)])
         if needed[k]
@@ -98,8 +107,13 @@ def contract(rule: Rule, operands: Sequence[tf.Tensor]) -> tf.Tensor:
         # A Jacobian pulls back inside the loop body of `tf.vectorized_map`.
         return contract_in_graph(rule.contraction.transpose(k), others)
 
+    def run_other(other: Contraction, operands: Sequence[tf.Tensor]) -> tf.Tensor:
+        if tf.executing_eagerly():
+            return contract(eager_rule(other), operands)
+        return contract_in_graph(other, operands)
+
     def vjp(cotangent: tf.Tensor, needed: Sequence[bool]) -> Gradients:
-        return _pull_back(run_transpose, operands, cotangent, needed)
+        return _pull_back(rule.contraction, run_other, run_transpose, operands, cotangent, needed)
 
     if not private.HAS_RECORD:
         return _by_custom_gradient(rule.run, vjp, operands)
@@ -205,7 +219,7 @@ def _pull_back_in_graph(
         kept = contraction.equation.output
         return _fit(result, operands[k], any(x not in kept for x in contraction.elastic))
 
-    return _pull_back(run_transpose, operands, cotangent, needed)
+    return _pull_back(contraction, contract_in_graph, run_transpose, operands, cotangent, needed)
 
 
 def _fit(gradient: tf.Tensor, operand: tf.Tensor, contracted: bool) -> tf.Tensor:
