@@ -130,3 +130,18 @@ def test_arrays_take_the_first_ones_dtype():
     x, w = np.ones([2, 3], "float32"), np.ones([3])
     assert einsum("ij,j->i", x, w).dtype == tf.einsum("ij,j->i", x, w).dtype == tf.float32
     assert einsum("j,ij->i", w, x).dtype == tf.float64
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("wanted", ["int32", "int64"])
+@pytest.mark.parametrize("n", [1024, 1025])
+def test_int8_is_exact_at_the_limit_of_float32(n, wanted, mode):
+    extreme = tf.fill([2, n], tf.constant(-128, tf.int8))
+    mixed = tf.cast(np.random.default_rng(0).integers(-128, 128, (n, 3)), tf.int8)
+    for x, y in ((extreme, tf.transpose(extreme)), (extreme, mixed)):
+        run = lambda x, y: einsum("ij,jk->ik", x, y, dtype=wanted)  # noqa: E731
+        if mode != "eager":
+            run = tf.function(run, jit_compile=mode == "xla", autograph=False)
+        found = run(x, y)
+        assert found.dtype == wanted
+        np.testing.assert_array_equal(found, x.numpy().astype(int) @ y.numpy().astype(int))

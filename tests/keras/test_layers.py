@@ -75,13 +75,28 @@ def test_weight_files_interchange(tmp_path):
         np.testing.assert_allclose(source(x), target(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["int8", "float8"])
-def test_quantization_still_works(mode):
-    ours, theirs, x = _pair(*FORMS[1])
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.parametrize("form", [FORMS[0], FORMS[1], FORMS[3]], ids=lambda form: form[0])
+def test_quantization_still_works(mode, form):
+    ours, theirs, x = _pair(*form)
     ours.quantize(mode), theirs.quantize(mode)
-    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-3, atol=1e-3)
+
+    def run(layer):
+        @tf.function(autograph=False)
+        def both(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x)
+            return y, tape.gradient(y, x)
+
+        return both(x)
+
+    expected = run(theirs)
     with teg.installed():
-        np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-3, atol=1e-3)
+        found = run(theirs)
+    for a, b, c in zip(found, expected, run(ours), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(c, b, rtol=1e-5, atol=1e-5)
 
 
 def test_lora_still_works():

@@ -34,6 +34,7 @@ from tf_einsum_grad.execution.steps import run_step
 from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
 from tf_einsum_grad.lowering import watch
 from tf_einsum_grad.lowering.machine import Machine, Target
+from tf_einsum_grad.planning.integers import adds_up_in_float32
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
 
@@ -86,6 +87,10 @@ def run_call(
         given, given_tensors = _read_sizes(text, "sizes", sizes)
         hints, _ = _read_sizes(text, "size_hints", size_hints)
         wanted = read_dtype(text, dtype)
+        if wanted is not None and _is_exact_in_float32(text, operands, wanted):
+            floats = [tf.cast(x, tf.float32) for x in operands]
+            product = run_call(text, floats, optimize, sizes, size_hints)
+            return tf.cast(product, wanted)
         k = find_sparse(text, operands)
         if k is not None:
             options = (given, given_tensors, hints, target, optimize, wanted)
@@ -105,6 +110,17 @@ def run_call(
         if ellipsis_dims is None:
             return result
         return split_ellipsis(result, parsed.output, ellipsis_dims)
+
+
+def _is_exact_in_float32(text: str, operands: Sequence[Any], wanted: tf.DType) -> bool:
+    """Whether float32 computes the integers that are asked for, of two tensors of int8."""
+    if wanted not in (tf.int32, tf.int64) or len(operands) != 2:
+        return False
+    if not all(isinstance(x, tf.Tensor) and x.dtype == tf.int8 for x in operands):
+        return False
+    shapes = [private.shape_tuple(x) for x in operands]
+    known = tuple(shape for shape in shapes if shape is not None)
+    return len(known) == 2 and adds_up_in_float32(text, known)
 
 
 def _read_sizes(

@@ -41,6 +41,8 @@ def backend_einsum(subscripts: Any, *operands: Any, **options: Any) -> tf.Tensor
     text, operands = read_call(subscripts, operands)
     tensors = [keras.ops.convert_to_tensor(x) for x in operands]
     dtype = promoted_dtype([keras.backend.standardize_dtype(x.dtype) for x in tensors])
+    if dtype == "int32" and all(x.dtype == tf.int8 for x in tensors):
+        return run_call(text, tensors, **{"dtype": dtype, **options})
     return run_call(text, [tf.cast(x, dtype) for x in tensors], **options)
 
 
