@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tests.corpus import case
 from tests.modes import EAGER, STATIC
@@ -22,8 +23,10 @@ def test_what_is_right_passes(mode):
 
 def test_what_is_wrong_does_not(monkeypatch):
     wrong = FUZZ["Case"]("ab,bc->ac", ((2, 3), (3, 4)))
-    monkeypatch.setitem(FUZZ["valid"].__globals__, "all_orders", lambda *_: {"value": 0.0})
-    monkeypatch.setitem(FUZZ["valid"].__globals__, "first_order", lambda *_: {"value": 0.0})
+    monkeypatch.setitem(FUZZ["valid"].__globals__, "all_orders", lambda *_: {"value": tf.zeros([])})
+    monkeypatch.setitem(
+        FUZZ["valid"].__globals__, "first_order", lambda *_: {"value": tf.zeros([])}
+    )
     with pytest.raises(AssertionError, match="ab,bc->ac"):
         FUZZ["valid"]([wrong], EAGER)
 

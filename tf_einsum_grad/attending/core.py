@@ -220,7 +220,7 @@ class Attention:
 
 
 def _loop(goes_on: Any, body: Any, start: Any, maximum_iterations: Any = None) -> Any:
-    """A loop of one block after another: TensorFlow would start ten at a time, and hold them all."""
+    """A loop, one block after another: TensorFlow would start ten at once, and hold them all."""
     return tf.while_loop(
         goes_on, body, start, parallel_iterations=1, maximum_iterations=maximum_iterations
     )
