@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.names import naming, read_call, read_names
 from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.call import run_call, run_eager_call
+from tf_einsum_grad.planning.limit import MemoryLimit
 from tf_einsum_grad.planning.path import Optimize
 
 __all__ = ["einsum"]
@@ -24,6 +25,8 @@ def einsum(
     size_hints: Mapping[Any, int] | None = None,
     name: str | None = None,
     dtype: Any = None,
+    memory_limit: MemoryLimit = None,
+    recompute: bool = False,
 ) -> tf.Tensor:
     """A drop-in for `tf.einsum` whose gradients are einsums.
 
@@ -49,6 +52,11 @@ def einsum(
         dtype: what to compute in and to return, where that is to be wider than the operands:
             "float32" for float16 or bfloat16, "int32" for int8. Operands may then have several
             dtypes, each held by this one; gradients come back in each operand's own.
+        memory_limit: bytes, "512MB" or "1.5GiB": what neither pass may take beyond operands, result
+            and gradients. The einsum then runs in slices, one after the other, and each once more
+            in the backward pass. Unknown sizes need hints, up to which the limit holds.
+        recompute: whether to keep nothing but the operands for the backward pass, which then
+            computes the intermediates of several operands again; a memory limit implies it.
 
     Returns:
         A tensor of the operands' dtype, or of `dtype`. float16 and bfloat16 accumulate in float32,
@@ -63,17 +71,19 @@ def einsum(
         >>> einsum("ij,jk->ik", [[1.0, 2.0]], [[3.0], [4.0]]).numpy()
         array([[11.]], dtype=float32)
     """
-    if type(equation) is type(optimize) is str and sizes is size_hints is dtype is None:
+    plain = sizes is size_hints is dtype is memory_limit is None and recompute is False
+    if plain and type(equation) is type(optimize) is str:
         result = run_eager_call(equation, operands, optimize)
         if result is not None:
             return result
     text, operands = read_call(equation, operands)
     sizes = read_names(text, "sizes", sizes)
     size_hints = read_names(text, "size_hints", size_hints)
+    options = optimize, sizes, size_hints, name, dtype, memory_limit, recompute
     with naming(text):
         if any(type(x).__name__ == "KerasTensor" for x in operands):
-            return _symbolic_einsum(text, operands, optimize, sizes, size_hints, name, dtype)
-        return run_call(text, operands, optimize, sizes, size_hints, name, dtype)
+            return _symbolic_einsum(text, operands, *options)
+        return run_call(text, operands, *options)
 
 
 def _symbolic_einsum(text: str, operands: Sequence[Any], *options: Any) -> tf.Tensor:

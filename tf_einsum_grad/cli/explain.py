@@ -39,6 +39,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "cpu")  # fmt: skip
     add("--optimize", default="auto", metavar="NAME",
         help="the name of an opt_einsum optimiser; default: auto")  # fmt: skip
+    add("--memory-limit", metavar="BYTES",
+        help="what neither pass may take beyond operands, result and gradients, such as 512MB or "
+        "1.5GiB, to see the slices that it makes; default: no limit")  # fmt: skip
     add("--size", action="extend", type=parse_sizes, default=[], metavar="LABEL=SIZE",
         help="the size of a label that only the output has, such as j=5 or j=5,k=2; default: "
         "none")  # fmt: skip
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         mesh=dict(arguments.mesh),
         target=arguments.target,
         machine=arguments.machine,
+        memory_limit=arguments.memory_limit,
     )
     if arguments.json:
         print(json.dumps(explanation.to_dict(), indent=2))

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.equation import Equation, parse_call
-from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.algebra.errors import OperandError, SizeError
 from tf_einsum_grad.algebra.sizes import Binding, Shape, bind_call
 from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.machines import current_target, machine_of
@@ -29,14 +29,17 @@ from tf_einsum_grad.execution.runtime_checks import (
     give_ranks,
     split_ellipsis,
 )
+from tf_einsum_grad.execution.sliced import SlicedEinsum
 from tf_einsum_grad.execution.sparse import find_sparse, run_sparse
 from tf_einsum_grad.execution.steps import run_step
 from tf_einsum_grad.execution.vjp import Rule, contract, eager_rule
 from tf_einsum_grad.lowering import watch
 from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.planning.integers import adds_up_in_float32
+from tf_einsum_grad.planning.limit import Memory, MemoryLimit, read_memory
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, make_plan
+from tf_einsum_grad.planning.slices import make_sliced_plan
 
 __all__ = ["Call", "run_call", "run_eager_call"]
 
@@ -70,34 +73,44 @@ def run_call(
     size_hints: Mapping[str, int] | None = None,
     name: str | None = None,
     dtype: Any = None,
+    memory_limit: MemoryLimit = None,
+    recompute: bool = False,
 ) -> tf.Tensor:
     """An einsum of whatever converts to tensors, in eager mode or in the graph being traced.
 
     Args:
         text: the equation.
         operands: one for each of its terms.
-        optimize, sizes, size_hints, name, dtype: as for `einsum`.
+        optimize, sizes, size_hints, name, dtype, memory_limit, recompute: as for `einsum`.
 
     Raises:
         EinsumError: as `einsum` does.
     """
+    memory = read_memory(memory_limit, recompute)
     target = current_target()
     with tf.name_scope(name or "einsum") if target != "eager" else nullcontext():
         parsed = parse_call(text, len(operands))
         given, given_tensors = _read_sizes(text, "sizes", sizes)
         hints, _ = _read_sizes(text, "size_hints", size_hints)
         wanted = read_dtype(text, dtype)
-        if wanted is not None and _is_exact_in_float32(text, operands, wanted):
+        # Casts as large as the operands are not for where memory is limited.
+        if memory is None and wanted and _is_exact_in_float32(text, operands, wanted):
             floats = [tf.cast(x, tf.float32) for x in operands]
             product = run_call(text, floats, optimize, sizes, size_hints)
             return tf.cast(product, wanted)
         k = find_sparse(text, operands)
         if k is not None:
+            if memory is not None:
+                raise OperandError(
+                    f"einsum {text!r} requires dense operands with memory_limit or recompute, got "
+                    f"{type(operands[k]).__name__} for operand {k}"
+                )
             options = (given, given_tensors, hints, target, optimize, wanted)
             return run_sparse(text, parsed, operands, k, *options)
         tensors = convert_operands(text, operands, wanted)
         machine = machine_of(tensors, target)
-        if target == "eager" and type(optimize) is str and sizes is None and size_hints is None:
+        plain = sizes is size_hints is None and memory is None
+        if target == "eager" and type(optimize) is str and plain:
             prepared = _prepare_eagerly(text, *signature(tensors), optimize, machine)
             return _run(text, prepared, tensors, {})
         merged, tensors, ellipsis_dims = give_ranks(parsed, tensors)
@@ -105,7 +118,8 @@ def run_call(
         call = (text, merged, tuple(shapes), tensors[0].dtype.name, given, hints, target, machine)
         key = hashable_optimize(optimize)
         cached = key is not None and all(_is_key(size) for _, size in given + hints)
-        prepared = _prepare_cached(*call, key) if cached else _prepare(*call, optimize)
+        how = (key, memory) if cached else (optimize, memory)
+        prepared = (_prepare_cached if cached else _prepare)(*call, *how)
         result = _run(text, prepared, tensors, given_tensors)
         if ellipsis_dims is None:
             return result
@@ -181,6 +195,7 @@ class _Prepared:
         widened: what operands are cast to, and the result back from; None for no cast.
         rules: the rule for each step, in eager mode; None in graphs.
         compiled: all of it as XLA compiles it, in place of the steps; None where they run.
+        sliced: what runs in place of the steps where memory is limited; None where it is not.
     """
 
     binding: Binding
@@ -188,6 +203,7 @@ class _Prepared:
     widened: str | None
     rules: tuple[Rule, ...] | None
     compiled: Callable[..., tf.Tensor] | None
+    sliced: SlicedEinsum | None = None
 
 
 def _prepare(
@@ -200,9 +216,12 @@ def _prepare(
     target: Target,
     machine: Machine,
     optimize: Optimize,
+    memory: Memory | None = None,
 ) -> _Prepared:
     """Decides everything about a call that follows from its shapes and dtype."""
     binding = bind_call(text, shapes, dict(given), merged)
+    if memory is not None:
+        return _prepare_sliced(text, binding, dtype, hints, target, machine, optimize, memory)
     plan = make_plan(
         binding.equation,
         binding.sizes,
@@ -219,6 +238,36 @@ def _prepare(
     rules = tuple(eager_rule(step.contraction) for step in plan.steps) if eager else None
     compiled = _compile(text, optimize) if plan.compiled and not given else None
     return _Prepared(binding, plan, None if plan.dtype == dtype else plan.dtype, rules, compiled)
+
+
+def _prepare_sliced(
+    text: str,
+    binding: Binding,
+    dtype: str,
+    hints: tuple[tuple[str, int], ...],
+    target: Target,
+    machine: Machine,
+    optimize: Optimize,
+    memory: Memory,
+) -> _Prepared:
+    """The same where memory is limited; slices run in graphs, in eager mode too."""
+    equation, sizes = binding.equation, dict(binding.sizes)
+    inputs = "".join(equation.inputs)
+    sliced = make_sliced_plan(
+        equation,
+        binding.sizes,
+        dtype,
+        optimize,
+        hints,
+        "graph" if target == "eager" else target,
+        machine,
+        binding.elastic,
+        memory.limit,
+        fixed="".join([x for x, n in binding.sizes if n is None and x not in inputs]),
+    )
+
+    run = SlicedEinsum(text, sliced, sizes, target == "xla")
+    return _Prepared(binding, sliced.plan, None, None, None, run)
 
 
 def _compile(text: str, optimize: Optimize) -> Callable[..., tf.Tensor]:
@@ -288,6 +337,8 @@ def _run_in_graph(
         tensors, guards = compare_sizes(text, binding, tensors)
     values = _read(prepared, tensors)
     with tf.control_dependencies(guards) if guards else nullcontext():
+        if prepared.sliced is not None:
+            return prepared.sliced(values, given)
         for step in prepared.plan.steps:
             values.append(run_step(text, step, values, given, len(tensors)))
     result = values[-1] if prepared.widened is None else tf.cast(values[-1], tensors[0].dtype)

@@ -10,6 +10,7 @@
 * Whether XLA will compile the graph being traced: XLA wants other lowerings. Without it, "no".
 * Whether forward mode follows a tensor: what runs in loops is then done at once. Without it, "no".
 * The device scope of the graph being traced: a GPU wants other lowerings. Without it, none.
+* XLA's update of a part of a tensor, in place. Without it, the tensor is turned and copied.
 * Whether oneDNN's kernels are on: they want other lowerings. Without it, "no".
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "bring_here",
     "device_scope",
     "give_gradient",
+    "give_gradients",
     "has_tangents",
     "in_xla_context",
     "leave_unconverted",
@@ -37,9 +39,11 @@ __all__ = [
     "noted",
     "onednn_is_on",
     "record",
+    "record_several",
     "recording",
     "shape_tuple",
     "stopped",
+    "update_slice",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -71,6 +75,15 @@ try:
 except ImportError:
     _HAS_XLA_CONTEXT = False
 
+
+try:
+    from tensorflow.compiler.tf2xla.ops import (  # type: ignore[import-not-found]
+        gen_xla_ops as _xla_ops,
+    )
+
+    _HAS_XLA_UPDATE = hasattr(_xla_ops, "xla_dynamic_update_slice")
+except ImportError:
+    _HAS_XLA_UPDATE = False
 
 try:
     from tensorflow.python.util import _pywrap_util_port
@@ -114,6 +127,15 @@ def record(
 ) -> None:
     """Tells tapes and accumulators how `result` came from `operands`."""
     _record.record_operation("TfEinsumGrad", [result], list(operands), vjp)
+
+
+def record_several(
+    results: Sequence[tf.Tensor],
+    operands: Sequence[tf.Tensor],
+    vjp: Callable[..., list[tf.Tensor | None]],
+) -> None:
+    """Tells tapes and accumulators how several `results` came from `operands`."""
+    _record.record_operation("TfEinsumGrad", list(results), list(operands), vjp)
 
 
 def belongings(graph: tf.Graph) -> dict[Any, tf.Tensor]:
@@ -173,6 +195,22 @@ def give_gradient(
     return result
 
 
+def give_gradients(
+    results: Sequence[tf.Tensor],
+    operands: Sequence[tf.Tensor],
+    pull_back: Callable[[Sequence[tf.Tensor], Sequence[Any]], list[tf.Tensor | None]],
+) -> list[tf.Tensor]:
+    """`give_gradient` for several results: of the operands, and the cotangent of each result."""
+    n = len(results)
+    passed = tf.raw_ops.IdentityN(input=[*results, *operands])
+
+    def gradient(op: tf.Operation, *cotangents: Any) -> list[tf.Tensor | None]:
+        return [None] * n + pull_back(list(op.inputs)[n:], cotangents[:n])
+
+    passed[0].op._gradient_function = gradient
+    return list(passed[:n])
+
+
 def note(result: tf.Tensor, computed: object) -> None:
     """Writes on the op that `give_gradient` gave one what it computes."""
     if not isinstance(result, EAGER_TENSOR) and hasattr(result.op, "_tf_einsum_grad_places"):
@@ -203,6 +241,21 @@ def in_xla_context() -> bool:
     if not _HAS_XLA_CONTEXT or tf.executing_eagerly():
         return False
     return bool(_control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def update_slice(x: tf.Tensor, block: tf.Tensor, begin: tf.Tensor) -> tf.Tensor:
+    """A tensor with a block of it replaced, under XLA, which does that in place."""
+    if _HAS_XLA_UPDATE:
+        updated: tf.Tensor = _xla_ops.xla_dynamic_update_slice(x, block, begin)
+        return updated
+    axes = list(range(len(x.shape)))
+    turned = tf.roll(x, -begin, axes)
+    dims = tf.shape(block)
+    replaced = tf.raw_ops.TensorStridedSliceUpdate(
+        input=turned, begin=0 * dims, end=dims, strides=[1] * len(axes), value=block
+    )
+    back: tf.Tensor = tf.roll(replaced, begin, axes)
+    return back
 
 
 def device_scope() -> str:

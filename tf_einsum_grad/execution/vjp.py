@@ -11,6 +11,7 @@ the gradient is asked for: a branch, a loop's body, another function. Where a gr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +24,16 @@ from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import lower
 from tf_einsum_grad.lowering.symmetry import mirrored
 
-__all__ = ["Gradients", "Rule", "contract", "contract_in_graph", "eager_rule", "with_rule"]
+__all__ = [
+    "Gradients",
+    "Rule",
+    "contract",
+    "contract_in_graph",
+    "eager_rule",
+    "pull_back_in_graph",
+    "several_with_rule",
+    "with_rule",
+]
 
 Gradients = list[tf.Tensor | None]
 Vjp = Callable[[tf.Tensor], Gradients]
@@ -154,7 +164,7 @@ def contract_in_graph(
     def pull_back(
         operands: Sequence[tf.Tensor], cotangent: Any, needed: Sequence[bool]
     ) -> Gradients:
-        return _pull_back_in_graph(contraction, operands, cotangent, needed)
+        return pull_back_in_graph(contraction, operands, cotangent, needed)
 
     result = with_rule(run, pull_back, operands)
     private.note(result, contraction)
@@ -162,7 +172,10 @@ def contract_in_graph(
 
 
 def with_rule(
-    run: Callable[..., tf.Tensor], pull_back: PullBack, operands: Sequence[tf.Tensor]
+    run: Callable[..., tf.Tensor],
+    pull_back: PullBack,
+    operands: Sequence[tf.Tensor],
+    hidden: bool = False,
 ) -> tf.Tensor:
     """Runs a function of tensors, with its gradient, in eager mode or in the graph being traced.
 
@@ -171,6 +184,7 @@ def with_rule(
         pull_back: its VJP, of the operands, the cotangent, and whether each operand needs one; it
             takes all it needs from these operands, which are of the graph that it runs in.
         operands: of this graph, or of one around it.
+        hidden: whether what runs is kept from tapes and accumulators, which know the rule alone.
     """
     everything = [True] * len(operands)
     eager = tf.executing_eagerly()
@@ -186,22 +200,58 @@ def with_rule(
     else:
         # Tapes see the kernels too: where `tf.vectorized_map` leaves one as it is, since nothing in
         # it depends on the loop, they have to know what it comes from.
-        result = private.give_gradient(
-            run(*operands),
-            operands,
-            lambda residuals, cotangent: pull_back(residuals, cotangent, everything),
-        )
+        with private.stopped() if hidden else nullcontext():
+            result = private.give_gradient(
+                run(*operands),
+                operands,
+                lambda residuals, cotangent: pull_back(residuals, cotangent, everything),
+            )
     if any(needed):
         private.record(result, operands, lambda cotangent: pull_back(operands, cotangent, needed))
     return result
 
 
-def _pull_back_in_graph(
+def several_with_rule(
+    run: Callable[..., list[tf.Tensor]],
+    pull_back: Callable[[Sequence[tf.Tensor], Sequence[Any]], Gradients],
+    operands: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Runs a function of tensors with several results, as `with_rule` does those with one.
+
+    Args:
+        run: computes the results from the operands and constants.
+        pull_back: its VJP, of the operands and the cotangent of each result.
+        operands: of this graph, or of one around it.
+    """
+    eager = tf.executing_eagerly()
+    if not (private.HAS_RECORD and (eager or private.HAS_OP_GRADIENT)):
+
+        def run_and_rule(*operands: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Gradients]]:
+            return run(*operands), lambda *cotangents: pull_back(operands, cotangents)
+
+        computed: list[tf.Tensor] = tf.custom_gradient(run_and_rule)(*operands)
+        return computed
+    operands = operands if eager else [private.bring_here(x) for x in operands]
+    followed = private.recording() and any(private.needs_gradient(x) for x in operands)
+    with private.stopped():  # tapes and accumulators know the rule alone
+        results = run(*operands)
+        if not eager:
+            results = private.give_gradients(results, operands, pull_back)
+    if followed:
+        private.record_several(
+            results, operands, lambda *cotangents: pull_back(operands, cotangents)
+        )
+    return results
+
+
+def pull_back_in_graph(
     contraction: Contraction,
     operands: Sequence[tf.Tensor],
     cotangent: Any,
     needed: Sequence[bool],
 ) -> Gradients:
+    """The VJP of a contraction with respect to each operand that needs it; sizes are read here."""
+
     def run_transpose(k: int, others: list[tf.Tensor]) -> tf.Tensor:
         names = contraction.transposed_labels(k)
         transposed = contraction.transpose(k)

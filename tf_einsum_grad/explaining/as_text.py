@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tf_einsum_grad.algebra.roles import UNKNOWN_SIZE
 from tf_einsum_grad.algebra.sizes import show_shape
 from tf_einsum_grad.explaining.findings import Findings, Gradient, Work
+from tf_einsum_grad.explaining.memory import show_memory
 from tf_einsum_grad.explaining.names import operand_name
 from tf_einsum_grad.explaining.sharding import Communication
 from tf_einsum_grad.text.numbers import show_bytes, show_flops
@@ -30,6 +31,8 @@ def to_text(findings: Findings, width: int) -> str:
     backward = f"Backward, all gradients: {show_flops(findings.flops_backward)}"
     parts = [_call(findings), _labels(findings), _forward(findings), iter([backward])]
     parts += map(_gradient, findings.gradients)
+    if findings.memory:
+        parts.append(show_memory(findings.memory))
     if findings.communication:
         parts.append(_communication(findings))
     return "\n\n".join(

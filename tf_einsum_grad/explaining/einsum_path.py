@@ -13,6 +13,9 @@ from tf_einsum_grad.explaining.arguments import (
     read_dtype,
     read_shape,
 )
+from tf_einsum_grad.explaining.memory import find_memory, show_memory
+from tf_einsum_grad.lowering.lower import cost_of
+from tf_einsum_grad.planning.limit import MemoryLimit
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan, Step
 from tf_einsum_grad.text.numbers import show_bytes, show_flops
@@ -26,6 +29,8 @@ def einsum_path(
     optimize: Optimize = "auto",
     sizes: Mapping[Any, int] | None = None,
     size_hints: Mapping[Any, int] | None = None,
+    memory_limit: MemoryLimit = None,
+    recompute: bool = False,
 ) -> tuple[list[Literal["einsum_path"] | tuple[int, ...]], str]:
     """Finds the contraction path of an einsum, and writes a report of it.
 
@@ -36,6 +41,8 @@ def einsum_path(
         optimize: as for `einsum`.
         sizes: as for `einsum`.
         size_hints: as for `einsum`.
+        memory_limit, recompute: as for `einsum`; the path is then that of a slice, and the report
+            has slices, peaks and what they cost more.
 
     Returns:
         The path as `np.einsum_path` gives it, `["einsum_path", (0, 1), ...]`, which `einsum` and
@@ -55,8 +62,19 @@ def einsum_path(
     )
     shapes = tuple(map(read_shape, operands))
     dtype = read_dtype(text, None, operands)
-    _, plan = bind_and_plan(text, shapes, dtype, optimize, sizes, size_hints)
-    return ["einsum_path", *plan.path], _report(text, plan, dtype)
+    binding, plan = bind_and_plan(text, shapes, dtype, optimize, sizes, size_hints)
+    flops = plan.flops + sum(
+        cost_of(step.contraction.transpose(k)).flops
+        for step in plan.steps
+        for k in range(len(step.operands))
+    )
+    memory = find_memory(text, binding, dtype, memory_limit, recompute, flops, optimize, size_hints)
+    if memory is None:
+        return ["einsum_path", *plan.path], _report(text, plan, dtype)
+    _, plan = bind_and_plan(text, shapes, dtype, memory.path, sizes, size_hints)
+    lines = [line.replace("\t", "") for line in show_memory(memory)]
+    report = "\n".join([_report(text, plan, dtype), "", *(f"  {line}" for line in lines)])
+    return ["einsum_path", *memory.path], report
 
 
 def _report(equation: str, plan: Plan, dtype: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from tf_einsum_grad.algebra.dtypes import DTYPES, itemsize
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
-from tf_einsum_grad.algebra.errors import EinsumError, SizeError
+from tf_einsum_grad.algebra.errors import EinsumError, OperandError, SizeError
 from tf_einsum_grad.algebra.names import naming, read_call, read_names
 from tf_einsum_grad.algebra.sizes import Binding, Shape
 from tf_einsum_grad.explaining.arguments import (
@@ -22,6 +22,7 @@ from tf_einsum_grad.explaining.as_html import to_html
 from tf_einsum_grad.explaining.as_text import to_text
 from tf_einsum_grad.explaining.derivation import derivation
 from tf_einsum_grad.explaining.findings import Findings, Gradient, Work
+from tf_einsum_grad.explaining.memory import find_memory
 from tf_einsum_grad.explaining.names import (
     intermediate_name,
     name_labels,
@@ -35,6 +36,7 @@ from tf_einsum_grad.explaining.work import describe_work, label_findings
 from tf_einsum_grad.lowering.lower import cost_of
 from tf_einsum_grad.lowering.machine import Machine, Target
 from tf_einsum_grad.lowering.machines import machine_here, shipped
+from tf_einsum_grad.planning.limit import MemoryLimit, read_memory
 from tf_einsum_grad.planning.path import Optimize
 from tf_einsum_grad.planning.plan import Plan
 
@@ -71,6 +73,8 @@ def explain(
     mesh: Mapping[Any, int] | None = None,
     target: Target = "graph",
     machine: str | Machine | None = None,
+    memory_limit: MemoryLimit = None,
+    recompute: bool = False,
 ) -> Explanation:
     """Explains an einsum and its gradients, without importing TensorFlow.
 
@@ -88,6 +92,7 @@ def explain(
             Each has kernels that are best for it.
         machine: what it runs on: "cpu" or "cpu-onednn" (without or with oneDNN's kernels), or
             "gpu". By default what a graph runs on here, if TensorFlow is loaded; else "cpu".
+        memory_limit, recompute: as for `einsum`, to see slices, peaks and what they cost more.
 
     Raises:
         EinsumError: as `einsum` does, and where there is no such target or machine.
@@ -107,7 +112,10 @@ def explain(
     sizes, size_hints, mesh = (read_names(text, *option) for option in given.items())
     with naming(text):
         here = _read_machine(machine)
-        found = _find(text, operands, dtype, optimize, sizes, size_hints, mesh, target, here)
+        memory = memory_limit, recompute
+        read_memory(*memory)
+        options = optimize, sizes, size_hints, mesh, target, here
+        found = _find(text, operands, dtype, *options, memory)
     return name_labels(text, found)
 
 
@@ -121,12 +129,17 @@ def _find(
     mesh: Mapping[str, int] | None,
     target: Target,
     machine: Machine,
+    memory: tuple[Any, Any],
 ) -> Explanation:
     parsed = parse_equation(equation)
     known = tuple(map(read_shape, shapes)) or _no_shapes(equation, parsed)
     name = read_dtype(equation, dtype, shapes)
     sparse = read_sparse(equation, shapes)
     if sparse is not None:
+        if read_memory(*memory) is not None:
+            raise OperandError(
+                f"explain {equation!r} requires dense operands with memory_limit or recompute"
+            )
         options = (optimize, sizes, size_hints, mesh, target, machine)
         return Explanation(**find_sparse(equation, known, name, sparse, *options))
     binding, plan = bind_and_plan(
@@ -136,6 +149,7 @@ def _find(
     hints = tuple((x, n) for x, n in (size_hints or {}).items() if bound[x] is None)
     program = _Program(binding, plan, known, name)
     forward = tuple(map(program.forward, range(len(plan.steps))))
+    flops = plan.flops + _flops_backward(plan)
     largest = plan.largest_intermediate * itemsize(name)
     return Explanation(
         equation=equation,
@@ -154,6 +168,9 @@ def _find(
         largest_intermediate_bytes=max(largest, *(work.scratch_bytes for work in forward)),
         communication=communication(binding.equation, bound, name, mesh) if mesh else (),
         size_hints=hints,
+        memory=find_memory(
+            equation, binding, name, *memory, flops, optimize, size_hints, target, machine
+        ),
     )
 
 

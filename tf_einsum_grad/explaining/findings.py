@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.sizes import Shape, Size
+from tf_einsum_grad.explaining.memory import MemoryFindings
 from tf_einsum_grad.explaining.native import NativeGradient
 from tf_einsum_grad.explaining.sharding import Communication
 from tf_einsum_grad.lowering.machine import Target
@@ -90,6 +91,7 @@ class Findings:
         largest_intermediate_bytes: of the largest tensor made on the way to the result.
         communication: what each pass sends, where labels are sharded.
         size_hints: what figures take for labels of unknown size, where the caller said so.
+        memory: what a memory limit makes of it; None where memory is not limited.
     """
 
     equation: str
@@ -108,3 +110,4 @@ class Findings:
     largest_intermediate_bytes: int
     communication: tuple[Communication, ...]
     size_hints: tuple[tuple[str, int], ...] = ()
+    memory: MemoryFindings | None = None

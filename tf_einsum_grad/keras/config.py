@@ -9,13 +9,18 @@ from typing import Any
 import keras
 
 from tf_einsum_grad.algebra.errors import SizeError
+from tf_einsum_grad.planning.limit import MemoryLimit, read_limit
 from tf_einsum_grad.planning.path import Optimize
 
 __all__ = ["read_options", "write_options"]
 
 
 def write_options(
-    optimize: Optimize, sizes: Mapping[str, Any] | None, size_hints: Mapping[str, Any] | None
+    optimize: Optimize,
+    sizes: Mapping[str, Any] | None,
+    size_hints: Mapping[str, Any] | None,
+    memory_limit: MemoryLimit = None,
+    recompute: bool = False,
 ) -> dict[str, Any]:
     """Returns options as they are saved: sizes as Python's integers.
 
@@ -26,11 +31,19 @@ def write_options(
         >>> import numpy as np
         >>> write_options("greedy", {"j": np.int64(3)}, None)
         {'optimize': 'greedy', 'sizes': {'j': 3}, 'size_hints': None}
+
+    A memory limit is saved as bytes, where there is one.
     """
+    memory: dict[str, Any] = {}
+    if memory_limit is not None:
+        memory["memory_limit"] = read_limit(memory_limit)
+    if recompute:
+        memory["recompute"] = True
     return {
         "optimize": optimize,
         "sizes": _integers("sizes", sizes),
         "size_hints": _integers("size_hints", size_hints),
+        **memory,
     }
 
 

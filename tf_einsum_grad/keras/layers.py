@@ -15,6 +15,7 @@ from tf_einsum_grad.keras.config import read_options, write_options
 from tf_einsum_grad.keras.dense_shapes import dense_shapes
 from tf_einsum_grad.keras.lora import finish, lora_product
 from tf_einsum_grad.keras.private import lora_factors
+from tf_einsum_grad.planning.limit import MemoryLimit, read_memory
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["Einsum", "EinsumDense"]
@@ -107,11 +108,14 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
             name, and has to be registered with Keras.
         sizes: sizes of output labels that no input has, as there: `{"j": 5}`.
         size_hints: sizes to choose the path with where they are unknown, as there: `{"b": 32}`.
+        memory_limit: what neither pass may take beyond inputs, result and gradients, as there:
+            "512MB".
+        recompute: whether to keep only the inputs for the backward pass, as there.
         **kwargs: those of every Keras layer: name, dtype (or a mixed precision policy), ...
 
     Raises:
         EquationError: the equation cannot be read.
-        PathError: `optimize` is nothing that it may be.
+        PathError: `optimize`, `memory_limit` or `recompute` is nothing that it may be.
 
     Example:
         >>> query, key = keras.Input([7, 4, 16]), keras.Input([9, 4, 16])
@@ -125,14 +129,19 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         optimize: Optimize = "auto",
         sizes: Mapping[str, Any] | None = None,
         size_hints: Mapping[str, int] | None = None,
+        memory_limit: MemoryLimit = None,
+        recompute: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_optimize(optimize)
+        read_memory(memory_limit, recompute)
         self.equation = equation
         self.optimize = optimize
         self.sizes = sizes
         self.size_hints = size_hints
+        self.memory_limit = memory_limit
+        self.recompute = recompute
         self._n_operands = len(parse_equation(equation).inputs)
 
     def call(self, inputs: Any) -> Any:
@@ -147,6 +156,8 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
             optimize=self.optimize,
             sizes=self.sizes,
             size_hints=self.size_hints,
+            memory_limit=self.memory_limit,
+            recompute=self.recompute,
         )
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
@@ -184,7 +195,8 @@ class Einsum(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
             SizeError: a size is a tensor of a graph.
         """
         own = {"equation": self.equation, "autocast": self.autocast}
-        options = write_options(self.optimize, self.sizes, self.size_hints)
+        memory = self.memory_limit, self.recompute
+        options = write_options(self.optimize, self.sizes, self.size_hints, *memory)
         return {**super().get_config(), **own, **options}
 
     @classmethod

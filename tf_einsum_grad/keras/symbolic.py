@@ -14,6 +14,7 @@ from tf_einsum_grad.execution.call import run_call
 from tf_einsum_grad.execution.operands import read_dtype
 from tf_einsum_grad.keras.backend import output_shape
 from tf_einsum_grad.keras.config import read_options, write_options
+from tf_einsum_grad.planning.limit import MemoryLimit, read_memory
 from tf_einsum_grad.planning.path import Optimize, check_optimize
 
 __all__ = ["EinsumOperation"]
@@ -31,9 +32,10 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         size_hints: as there.
         name: the operation's name in the model.
         result_dtype: what is `dtype` there.
+        memory_limit, recompute: as there.
 
     Raises:
-        PathError: `optimize` is nothing that it may be.
+        PathError: `optimize`, `memory_limit` or `recompute` is nothing that it may be.
 
     Example:
         >>> x = keras.Input([32, 128])
@@ -49,15 +51,20 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         size_hints: Mapping[str, int] | None = None,
         name: str | None = None,
         result_dtype: Any = None,
+        memory_limit: MemoryLimit = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__(name=name)
         check_optimize(optimize)
+        read_memory(memory_limit, recompute)
         wanted = read_dtype(equation, result_dtype)
         self.result_dtype = None if wanted is None else wanted.name
         self.equation = equation
         self.optimize = optimize
         self.sizes = sizes
         self.size_hints = size_hints
+        self.memory_limit = memory_limit
+        self.recompute = recompute
 
     def call(self, *operands: Any) -> Any:
         """Runs the einsum on tensors."""
@@ -68,6 +75,8 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
             self.sizes,
             self.size_hints,
             dtype=self.result_dtype,
+            memory_limit=self.memory_limit,
+            recompute=self.recompute,
         )
 
     def compute_output_spec(self, *operands: Any) -> keras.KerasTensor:
@@ -106,7 +115,8 @@ class EinsumOperation(keras.Operation):  # type: ignore[misc]  # Keras is untype
         Raises:
             SizeError: a size is a tensor of a graph.
         """
-        options = write_options(self.optimize, self.sizes, self.size_hints)
+        memory = self.memory_limit, self.recompute
+        options = write_options(self.optimize, self.sizes, self.size_hints, *memory)
         wide = {"result_dtype": self.result_dtype}
         return {"equation": self.equation, **options, "name": self.name, **wide}
 
