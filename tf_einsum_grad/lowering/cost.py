@@ -21,7 +21,7 @@ from tf_einsum_grad.lowering.einsum_layout import einsum_layout
 from tf_einsum_grad.lowering.instructions import Groups, last_run
 from tf_einsum_grad.lowering.machine import Machine, MatMulKernel, Target
 
-__all__ = ["Cost", "count_flops", "price"]
+__all__ = ["Cost", "count_flops", "price", "price_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ class Cost:
     scratch_bytes: int
 
 
+def price_all(
+    lowerings: Iterable[Lowering], sizes: Mapping[str, Size], machine: Machine
+) -> list[Cost]:
+    """What each of several lowerings of one contraction costs."""
+    elements: dict[Groups, int] = {}
+    return [_price(lowering, sizes, machine, elements) for lowering in lowerings]
+
+
 def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Cost:
     """What a lowering costs: the sum over its instructions.
 
@@ -56,7 +64,16 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
         >>> price(transpose, {"a": 1000, "b": 3500}, CPU).microseconds
         8001.5
     """
-    pricer = _Pricer(sizes, itemsize(lowering.dtype), lowering.target, machine)
+    return _price(lowering, sizes, machine, {})
+
+
+def _price(
+    lowering: Lowering,
+    sizes: Mapping[str, Size],
+    machine: Machine,
+    elements: dict[Groups, int],
+) -> Cost:
+    pricer = _Pricer(sizes, itemsize(lowering.dtype), lowering.target, machine, elements)
     stages, operands = [], []
     for term, instructions in zip(lowering.equation.inputs, lowering.prepare, strict=True):
         charges, groups = pricer.follow(tuple(term), instructions)
@@ -117,15 +134,22 @@ class _Charge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Pricer:
-    """Prices instructions, for tensors of `item` bytes an element on one target and machine."""
+    """Prices instructions, for tensors of `item` bytes an element on one target and machine.
+
+    `known` is what was counted already: candidates are made of the same few tensors.
+    """
 
     sizes: Mapping[str, Size]
     item: int
     target: Target
     machine: Machine
+    known: dict[Groups, int]
 
     def elements(self, groups: Groups) -> int:
-        return num_elements("".join(groups), self.sizes)
+        count = self.known.get(groups)
+        if count is None:
+            count = self.known[groups] = num_elements("".join(groups), self.sizes)
+        return count
 
     def bytes(self, groups: Groups) -> int:
         return self.item * self.elements(groups)
