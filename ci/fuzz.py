@@ -48,7 +48,7 @@ def valid(drawn: list[Case], mode: Mode) -> None:
 
     def body(case, *arguments):
         # Where a size is not known to be 0, TensorFlow's forward mode fails to gather from nothing.
-        nothing = mode.name.startswith("unknown") and any(0 in shape for shape in case.shapes)
+        nothing = "unknown" in mode.name and any(0 in shape for shape in case.shapes)
         return (first_order if nothing or dtype != "float64" else all_orders)(case, *arguments)
 
     dtype = rng.choice(DTYPES)

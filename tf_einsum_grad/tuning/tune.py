@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 _SHARE = 0.7
 _LEAST_SECONDS, _MOST_SECONDS = 0.02, 2.0
 _PATIENCE = 1.0  # seconds before a bar appears
-_TO_TRACE = 5.0  # seconds that tracing what is measured may take beside
+_TO_TRACE = 60.0  # seconds that tracing what is measured may take beside
 
 
 def tune(
