@@ -24,7 +24,7 @@ DOORS: dict[str, set[str]] = {
     "execution": {"algebra", "lowering", "planning"},
     "explaining": {"algebra", "lowering", "planning", "text"},
     "draw": {"algebra", "explaining"},
-    "attending": {"algebra", "lowering", "execution"},
+    "attending": {"algebra", "lowering", "planning", "execution"},
     "keras": {"attending", "algebra", "planning", "execution"},
     "ops": {"algebra", "planning", "execution", "keras"},
     "installation": {"algebra", "planning", "execution", "keras", "ops"},

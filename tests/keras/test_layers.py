@@ -239,6 +239,7 @@ def test_options_reach_einsum_and_the_config(monkeypatch):
     run_call = backend.run_call
     monkeypatch.setattr(backend, "run_call", lambda *a, **k: seen.append(k) or run_call(*a, **k))
     options = {"optimize": "greedy", "sizes": {"k": 2}, "size_hints": {"i": 8}}
+    options |= {"memory_limit": 10**6, "recompute": False}
     layer = Einsum("bi,bj->bijk", **options)
     again = Einsum.from_config(layer.get_config())
     for einsum in (layer, again):

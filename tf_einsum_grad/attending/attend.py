@@ -21,6 +21,7 @@ from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.machines import machine_of
 from tf_einsum_grad.execution.operands import convert_operands
 from tf_einsum_grad.execution.vjp import Gradients, with_rule
+from tf_einsum_grad.planning.limit import MemoryLimit, read_limit
 
 __all__ = ["attention"]
 
@@ -43,7 +44,7 @@ def attention(
     dropout: float = 0.0,
     seed: Any = None,
     block: str | int = "auto",
-    memory_limit: int | None = None,
+    memory_limit: MemoryLimit = None,
 ) -> tf.Tensor:
     """An einsum with a softmax in the middle, in memory that does not grow with rows times keys.
 
@@ -69,7 +70,8 @@ def attention(
         dropout: the share of weights that are dropped, the same ones in both passes.
         seed: of dropout: an integer or two of them; by default drawn anew in each call.
         block: "auto", or how many rows and keys a block has.
-        memory_limit: bytes that scores may take; by default what is fastest is taken.
+        memory_limit: bytes, "512MB" or "1GiB", that scores may take; by default up to 2 GiB, where
+            that is fastest.
 
     Returns:
         A tensor of the operands' dtype. Half types are computed in float32. A row that may see no
@@ -111,7 +113,7 @@ def attention(
         others,
         machine,
         block,
-        memory_limit,
+        read_limit(memory_limit),
         depth=math.prod(size or 1 for size in contracted),
         seen=rules.seen(n_rows, n_keys),
     )
