@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import tf_einsum_grad as teg
 from tests.attending.reference import attention as reference
-from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA
+from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA, XLA_UNKNOWN_DIMS
 
 HEADS = "btnh,bsnh,bsnv->btnv"
 SIZES = {"b": 2, "t": 7, "s": 6, "n": 3, "h": 4, "v": 5, "g": 2, "c": 2}
@@ -131,14 +131,15 @@ def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient():
         assert np.isfinite(result).all()
 
 
+@pytest.mark.parametrize("mode", [EAGER, UNKNOWN_DIMS, XLA_UNKNOWN_DIMS], ids=str)
 @pytest.mark.parametrize("empty", ["t", "s", "b"])
-def test_nothing(empty):
+def test_nothing(empty, mode):
     operands = draw(HEADS, SIZES | {empty: 0})
-    result, *pulled = gradients(
-        lambda *x: teg.attention(HEADS, *x), list(map(tf.constant, operands))
+    result, *pulled = mode.run(
+        lambda x: gradients(lambda *y: teg.attention(HEADS, *y, scale=1), x), operands
     )
     assert result.shape == tuple((SIZES | {empty: 0})[x] for x in "btnv")
-    np.testing.assert_array_equal(result, tf.zeros_like(result))
+    np.testing.assert_array_equal(result, np.zeros_like(result))
     for x, dx in zip(operands, pulled, strict=True):
         np.testing.assert_array_equal(dx, np.zeros_like(x))
 
@@ -305,3 +306,76 @@ def test_sizes_and_dtypes_have_to_fit():
     with pytest.raises(teg.EquationError, match="got t, g; causal='t' says which"):
         teg.attention(grouped, *operands, causal=True)
     assert teg.attention(grouped, *operands, causal="t").shape == (2, 7, 2, 3, 5)
+
+
+def unequal(changed="", size=0):
+    """Query, key, value, mask and bias that fit, but for a size of one of them: `changed="key_s"`."""
+    sizes = {"b": 2, "t": 6, "s": 4, "n": 3, "h": 4, "v": 5}
+    terms = {"query": "btnh", "key": "bsnh", "value": "bsnv", "mask": "bts", "bias": "nts"}
+    tensors = []
+    for name, term in terms.items():
+        own = [size if changed == f"{name}_{x}" else sizes[x] for x in term]
+        x = np.random.default_rng(0).normal(size=own)
+        tensors.append(x > -1 if name == "mask" else x)
+    return tensors
+
+
+def masked_and_biased(block):
+    def call(query, key, value, bias, mask):
+        extras = {"mask": ("bts", mask), "bias": ("nts", bias)}
+        return teg.attention(HEADS, query, key, value, scale=1, block=block, **extras)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("changed", "mode"),
+    [
+        *((name, UNKNOWN_DIMS) for name in ("key_s", "value_s", "key_b", "value_b", "query_n")),
+        *((name, UNKNOWN_DIMS) for name in ("value_n", "key_h", "mask_s", "mask_t", "mask_b")),
+        *((name, UNKNOWN_DIMS) for name in ("bias_n", "bias_t", "bias_s")),
+        *((name, XLA_UNKNOWN_DIMS) for name in ("key_s", "value_b", "mask_s", "bias_n")),
+        *((name, UNKNOWN_RANK) for name in ("key_s", "mask_t")),
+    ],
+    ids=str,
+)
+def test_sizes_that_were_unknown_are_compared(changed, mode):
+    name, label = changed.split("_")
+    for size in (7,) if name in ("mask", "bias") else (7, 1):
+        for block in (3, "auto"):
+            query, key, value, mask, bias = unequal(changed, size)
+            with pytest.raises(tf.errors.OpError) as error:
+                call = masked_and_biased(block)
+                mode.run(lambda x, call=call: call(*x), [query, key, value, bias, mask])
+            said = str(error.value).replace("_", " ")
+            assert f"requires one size for label {label} of " in said
+
+
+@pytest.mark.parametrize("changed", ["mask_s", "mask_t", "mask_b", "bias_t", "bias_n"])
+def test_a_size_of_1_that_was_unknown_broadcasts(changed):
+    query, key, value, mask, bias = unequal(changed, 1)
+
+    def body(operands):
+        *operands, mask = operands
+        call = masked_and_biased(3)
+        return gradients(lambda *x: call(*x, mask), operands)
+
+    operands = [query, key, value, bias, mask]
+    got, want = UNKNOWN_DIMS.run(body, operands), EAGER.run(body, operands)
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-12)
+
+
+def test_unknown_ranks_are_those_of_the_subscripts():
+    operands = unequal()
+    query, key, value, mask, bias = operands
+
+    def body(x):
+        return masked_and_biased(3)(*x)
+
+    operands = [query, key, value, bias, mask]
+    np.testing.assert_allclose(UNKNOWN_RANK.run(body, operands), EAGER.run(body, operands))
+    with pytest.raises(tf.errors.OpError, match="requires_rank_3_for_mask"):
+        UNKNOWN_RANK.run(body, [query, key, value, bias, mask[0]])
+    with pytest.raises(teg.SizeError, match=r"known ranks where it has \.\.\."):
+        UNKNOWN_RANK.run(lambda x: teg.attention("...th,...sh,...sv->...tv", *x), operands[:3])

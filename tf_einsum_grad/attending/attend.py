@@ -10,16 +10,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad.algebra.equation import fresh_labels
+from tf_einsum_grad.algebra.equation import fresh_labels, parse_call
 from tf_einsum_grad.algebra.errors import EinsumError, EquationError, OperandError, SizeError
 from tf_einsum_grad.algebra.sizes import Size
 from tf_einsum_grad.attending.blocks import choose_blocks
+from tf_einsum_grad.attending.compare import compare
 from tf_einsum_grad.attending.core import Attention, Operands
 from tf_einsum_grad.attending.equation import AttentionEquation, read_attention
 from tf_einsum_grad.attending.masks import Extra, Rules
 from tf_einsum_grad.execution import private
 from tf_einsum_grad.execution.machines import machine_of
 from tf_einsum_grad.execution.operands import convert_operands
+from tf_einsum_grad.execution.runtime_checks import ensure_rank, give_ranks
 from tf_einsum_grad.execution.vjp import Gradients, with_rule
 from tf_einsum_grad.planning.limit import MemoryLimit, read_limit
 
@@ -60,7 +62,7 @@ def attention(
 
     Args:
         equation: of three operands, explicit.
-        query, key, value: tensors, variables or arrays of one floating dtype, of known ranks.
+        query, key, value: tensors, variables or arrays of one floating dtype.
         scale: what scores are multiplied by; by default 1 over the root of what they sum over.
         causal: whether row i sees keys 0 to i alone. Rows are counted along the one label that
             query and output alone have; where there are several, its name: `causal="t"`.
@@ -91,7 +93,9 @@ def attention(
     if dtype.name not in _WIDE:
         raise OperandError(f"attention {text!r} requires floating operands, got {dtype.name}")
     if any(x.shape.rank is None for x in operands):
-        raise SizeError(f"attention {text!r} requires operands of known ranks")
+        merged, operands, _ = give_ranks(parse_call(text, 3), operands)
+        if merged is not None:
+            raise SizeError(f"attention {text!r} requires operands of known ranks where it has ...")
     shapes: list[Any] = [private.shape_tuple(x) for x in operands]
     found = read_attention(text, tuple(shapes), causal if isinstance(causal, str) else "")
     _check_options(text, found, causal, window, dropout, scale)
@@ -126,8 +130,8 @@ def attention(
         float(dropout),
         blocks,
     )
-    extras = [masked and masked[1], biased and biased[1], _seed(seed) if dropout else None]
-    result = _attend(decided, [*operands, *extras])
+    given = [*operands, masked and masked[1], biased and biased[1]]
+    result = _attend(decided, [*compare(decided, given), _seed(seed) if dropout else None])
     return tf.squeeze(result, -1) if squeezed else result
 
 
@@ -315,6 +319,8 @@ def _extra(
             f"attention {text!r} requires subscripts of {name} among those of the scores, "
             f"{found.scores!r}, each once, got {subscripts!r}"
         )
+    if x.shape.rank is None:
+        x = ensure_rank(x, len(subscripts), name)
     if x.shape.rank != len(subscripts):
         raise SizeError(
             f"attention {text!r} requires rank {len(subscripts)} for {name} ({subscripts!r}), got "

@@ -250,11 +250,11 @@ class _Cuts:
 
     @property
     def row_blocks(self) -> Any:
-        return -(-self.all_rows // self.n_rows)
+        return _n_blocks(self.all_rows, self.n_rows)
 
     @property
     def key_blocks(self) -> Any:
-        return -(-self.all_keys // self.n_keys)
+        return _n_blocks(self.all_keys, self.n_keys)
 
     @property
     def pads_keys(self) -> bool:
@@ -323,6 +323,12 @@ class _Cuts:
         dims = [self.key_blocks, self.n_keys, *dims[:axis], *dims[axis + 1 :]]
         array = tf.TensorArray(x.dtype, self.key_blocks, clear_after_read=False)
         return array.unstack(_full(dims, 0.0, x.dtype))
+
+
+def _n_blocks(size: Any, block: int) -> Any:
+    n = -(-size // block)
+    # Loops and arrays need one block, of padding alone, where a size turns out to be 0.
+    return n if isinstance(n, int) else tf.maximum(n, 1)
 
 
 def _full(dims: Sequence[Any], value: float, dtype: tf.DType) -> tf.Tensor:

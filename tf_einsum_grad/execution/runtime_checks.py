@@ -21,6 +21,7 @@ from tf_einsum_grad.execution import private
 __all__ = [
     "Guard",
     "compare_sizes",
+    "ensure_rank",
     "give_ranks",
     "op_name",
     "require_size",
@@ -30,6 +31,8 @@ __all__ = [
 Guard = tf.Tensor | tf.Operation
 # The dimensions before an ellipsis, of it, and after it; vectors.
 Split = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+# Which label, such as "label" or "the repeated label"; its name; and whose it is, "operand 0".
+Words = tuple[str, str, str]
 
 
 def compare_sizes(
@@ -52,37 +55,34 @@ def compare_sizes(
             shape = operands[k].shape
             for axis in axes[1:]:
                 if shape[axis] is None or shape[axes[0]] is None:
-                    words = "the repeated label", label, k
+                    words = "the repeated label", label, f"operand {k}"
                     guards += _require(text, words, operands[k], axis, axes[0])
             if sizes[check.label] == 0 and shape[axes[0]] is None:
                 # No kernel runs where a label has size 0.
-                guards += _require(text, ("label", label, k), operands[k], axes[0], None)
+                words = "label", label, f"operand {k}"
+                guards += _require(text, words, operands[k], axes[0], None)
             if check.size is not None:
                 name = op_name("requires size", check.size, "for label", label, "of operand", k)
                 compared[k] = _stretch(compared[k], check.size, axes, name)
     return compared, guards
 
 
-def _require(
-    text: str, words: tuple[str, str, int], x: tf.Tensor, axis: int, other: int | None
-) -> list[Guard]:
+def _require(text: str, words: Words, x: tf.Tensor, axis: int, other: int | None) -> list[Guard]:
     """Ops that fail unless a dimension is that of another axis; or where that is None, 0 or 1."""
-    shape = tf.shape(x)
+    call, shape = f"einsum {text}", tf.shape(x)
     if other is not None:
-        return require_size(text, words, shape[axis], shape[other])
-    return require_size(text, words, shape[axis], tf.minimum(shape[axis], 1), 0)
+        return require_size(call, words, shape[axis], shape[other])
+    return require_size(call, words, shape[axis], tf.minimum(shape[axis], 1), 0)
 
 
-def require_size(
-    text: str, words: tuple[str, str, int], got: Any, size: Any, wanted: Any = None
-) -> list[Guard]:
-    """Ops that fail unless two sizes are equal; `words` are what of which operand has them."""
-    what, label, k = words
+def require_size(call: str, words: Words, got: Any, size: Any, wanted: Any = None) -> list[Guard]:
+    """Ops that fail unless two sizes are equal; `call` is what requires it."""
+    what, label, whose = words
     # Without quotation marks, which the op would print with backslashes.
-    message = f"einsum {text} requires one size for {what} {label} of operand {k}, got"
+    message = f"{call} requires one size for {what} {label} of {whose}, got"
     # XLA drops assertions; but it evaluates both shapes when it compiles, and refuses to reshape
     # where they differ.
-    name = op_name("requires one size for", what, label, "of operand", k)
+    name = op_name("requires one size for", what, label, "of", whose)
     shaped = tf.reshape(tf.zeros([got], tf.bool), [size], name=name)
     wanted = size if wanted is None else wanted
     return [tf.debugging.Assert(tf.equal(got, size), [message, wanted, got]), shaped]
@@ -124,7 +124,7 @@ def give_ranks(
     if all(private.shape_tuple(x) is not None for x in operands):
         return None, list(operands), None
     ranked = [
-        _ensure_rank(x, len(subscripts), k)
+        ensure_rank(x, len(subscripts), f"operand {k}")
         if x.shape.rank is None and ELLIPSIS not in subscripts
         else x
         for k, (x, subscripts) in enumerate(zip(operands, equation.inputs, strict=True))
@@ -134,10 +134,11 @@ def give_ranks(
     return _merge_ellipses(equation, ranked)
 
 
-def _ensure_rank(x: tf.Tensor, rank: int, k: int) -> tf.Tensor:
+def ensure_rank(x: tf.Tensor, rank: int, whose: str) -> tf.Tensor:
+    """Gives a tensor a rank; where it has another, an op whose name says `whose` fails."""
     # The shape is checked, not the tensor: forward mode cannot follow tf.ensure_shape of a tensor.
     # Not by a reshape: of two in a row, TensorFlow drops the first.
-    name = op_name("requires rank", rank, "for operand", k)
+    name = op_name("requires rank", rank, "for", whose)
     checked: tf.Tensor = tf.broadcast_to(x, tf.ensure_shape(tf.shape(x), [rank], name=name))
     return checked
 

@@ -281,11 +281,11 @@ class _Run:
         if not axes:
             return []
         label, own = show_names(self.text, check.label), self._own_size(axes[0])
-        words = ("the repeated label", label, self.k)
+        words = ("the repeated label", label, f"operand {self.k}")
         guards = [
             guard
             for axis in axes[1:]
-            for guard in require_size(self.text, words, self._own_size(axis), own)
+            for guard in require_size(f"einsum {self.text}", words, self._own_size(axis), own)
         ]
         if check.label not in self.plan.sparse.index or not (check.across or check.size):
             return guards
@@ -302,8 +302,8 @@ class _Run:
                 size = _ops.BroadcastArgs(s0=size, s1=vector)
         self.sizes[check.label] = size[0]
         if check.size is not None:
-            words = ("label", label, self.k)
-            guards += require_size(self.text, words, size[0], check.size)
+            words = ("label", label, f"operand {self.k}")
+            guards += require_size(f"einsum {self.text}", words, size[0], check.size)
         return [*guards, size]
 
     def _own_size(self, axis: int) -> Extent | None:
