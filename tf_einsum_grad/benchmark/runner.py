@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -230,6 +231,7 @@ class _Run:
             ResultMismatch: ours is wrong.
             OpError, ValueError: ours or native cannot run it.
         """
+        gc.collect()  # the graphs of the one before, which hold its tensors
         operands, cotangent = make_tensors(workload, self.seed)
         built = {
             mode: build_variants(workload.equation, mode, operands, cotangent)
