@@ -22,7 +22,7 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
-from client_models import MODELS
+from client_models import GENERATIONS, MODELS
 
 import tf_einsum_grad as teg
 from tf_einsum_grad.execution import call
@@ -30,7 +30,7 @@ from tf_einsum_grad.execution import call
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "clients.md"
 SECONDS = 60  # for a model, after three rounds
-TOLERANCE = 1e-4  # of the largest entry of each gradient, float32
+TOLERANCE = 1e-4  # of the loss, and of the largest entry of each gradient; float32
 
 
 def training_step(loss, variables):
@@ -51,9 +51,16 @@ def timed(step):
 
 
 def difference(ours, native):
-    """Largest difference of a gradient's entries, as a share of the model's largest."""
-    scale = max(float(np.abs(n).max()) for n in native)
-    return max(float(np.abs(o - n).max()) for o, n in zip(ours, native, strict=True)) / scale
+    """Largest difference of a gradient's entries, as a share of the variable's largest.
+
+    Of a thousandth of the model's largest where that is more: some are zero but for rounding.
+    """
+    largest = [float(np.abs(n).max()) for n in native]
+    floor = max(largest) / 1000
+    return max(
+        float(np.abs(o - n).max()) / max(scale, floor)
+        for o, n, scale in zip(ours, native, largest, strict=True)
+    )
 
 
 def run_model(make, rounds):
@@ -65,13 +72,6 @@ def run_model(make, rounds):
     ours = training_step(loss, variables)
     with teg.installed(), mock.patch.object(call, "_run", wraps=call._run) as calls:
         ours_loss, ours_gradients = ours()
-    times = {"native": [], "ours": []}
-    start = time.perf_counter()
-    for done in range(rounds):  # interleaved, so that a busy machine is busy for both
-        if done >= 3 and time.perf_counter() - start > SECONDS:
-            break
-        times["native"].append(timed(native))
-        times["ours"].append(timed(ours))
     return {
         "name": make.__doc__.strip().rstrip("."),
         "einsums": calls.call_count,
@@ -79,7 +79,42 @@ def run_model(make, rounds):
         "gradient": difference(
             [g.numpy() for g in ours_gradients], [g.numpy() for g in native_gradients]
         ),
-        **{name: statistics.median(values) for name, values in times.items()},
+        **interleaved(native, ours, rounds),
+    }
+
+
+def interleaved(native, ours, rounds):
+    """Medians in milliseconds; in turn, so that a busy machine is busy for both."""
+    times = {"native": [], "ours": []}
+    start = time.perf_counter()
+    for done in range(rounds):
+        if done >= 3 and time.perf_counter() - start > SECONDS:
+            break
+        steps = [("native", native), ("ours", ours)]
+        for name, step in steps if done % 2 else steps[::-1]:
+            times[name].append(timed(step))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def run_generation(make, rounds):
+    """The tokens that a language model adds, greedily: the same ones, and how long they take."""
+    keras.utils.set_random_seed(11)
+    model, inputs = make()
+    model.compile(sampler="greedy")
+
+    def traced():
+        step = tf.function(lambda: model.generate_step(inputs, stop_token_ids=None))
+        return step, step()["token_ids"].numpy()
+
+    native, native_tokens = traced()
+    with teg.installed(), mock.patch.object(call, "_run", wraps=call._run) as calls:
+        ours, ours_tokens = traced()
+    return {
+        "name": make.__doc__.strip().rstrip("."),
+        "einsums": calls.call_count,
+        "tokens": int((native_tokens != ours_tokens).sum()),
+        "of": native_tokens.size,
+        **interleaved(native, ours, rounds),
     }
 
 
@@ -154,7 +189,7 @@ def page(rows, suites, equations):
         "",
         "Written by `ci/clients`: a training step (loss and all gradients, in `tf.function`) of each",
         "model as it is and under `tf_einsum_grad.installed()`, on the same weights, medians of",
-        "interleaved runs. Differences are shares of the model's largest gradient entry. `einsums` is",
+        "interleaved runs. Differences are shares of each variable's largest gradient entry. `einsums` is",
         "how many calls of the model's forward pass ran ours.",
         "",
         f"TensorFlow {tf.__version__}, {versions}; {platform.processor() or platform.machine()}, "
@@ -196,6 +231,11 @@ def main():
         print(row, flush=True)
 
         if max(row["loss"], row["gradient"]) > TOLERANCE or not row["einsums"]:
+            problems.append(f"{row['name']}: {row}")
+    for make in GENERATIONS:
+        row = run_generation(make, options.rounds)
+        print(row, flush=True)
+        if row["tokens"] or not row["einsums"]:
             problems.append(f"{row['name']}: {row}")
     if not options.skip_suites:
         for name, module, pattern in SUITES:
