@@ -35,8 +35,9 @@ EVERYTHING = {*DOORS, "tf_einsum_grad"}
 DOORS |= {
     "benchmark": EVERYTHING - {"tf_einsum_grad"},
     "tuning": EVERYTHING - {"tf_einsum_grad"} | {"benchmark"},
-    "tf_einsum_grad": EVERYTHING | {"benchmark", "tuning"},
-    "cli": EVERYTHING | {"benchmark", "tuning"},
+    "profiling": EVERYTHING - {"tf_einsum_grad"} | {"benchmark"},
+    "tf_einsum_grad": EVERYTHING | {"benchmark", "tuning", "profiling"},
+    "cli": EVERYTHING | {"benchmark", "tuning", "profiling"},
     "__main__": {"cli"},
 }
 PURE = ("text", "algebra", "lowering", "planning", "explaining")

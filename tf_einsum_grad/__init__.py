@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tf_einsum_grad.installation import install, installed, uninstall
     from tf_einsum_grad.ops import einsum
     from tf_einsum_grad.per_example import per_example_gradients
+    from tf_einsum_grad.profiling.profile import profile
+    from tf_einsum_grad.profiling.report import Profile
     from tf_einsum_grad.tuning.result import Tuning
     from tf_einsum_grad.tuning.tune import tune
 
@@ -53,6 +55,7 @@ _HOME = {
     "MachineError": "algebra.errors",
     "OperandError": "algebra.errors",
     "PathError": "algebra.errors",
+    "Profile": "profiling.report",
     "SizeError": "algebra.errors",
     "Tuning": "tuning.result",
     "assert_gradients": "gradcheck",
@@ -70,6 +73,7 @@ _HOME = {
     "keras": "keras",
     "per_example_gradients": "per_example",
     "machine": "execution.machines",
+    "profile": "profiling.profile",
     "tune": "tuning.tune",
     "uninstall": "installation",
 }
@@ -83,6 +87,7 @@ __all__ = [
     "MachineError",
     "OperandError",
     "PathError",
+    "Profile",
     "SizeError",
     "Tuning",
     "__version__",
@@ -101,6 +106,7 @@ __all__ = [
     "keras",
     "machine",
     "per_example_gradients",
+    "profile",
     "tune",
     "uninstall",
 ]

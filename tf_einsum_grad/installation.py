@@ -14,7 +14,7 @@ import importlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -26,7 +26,9 @@ from tf_einsum_grad.execution import private
 from tf_einsum_grad.ops import einsum
 from tf_einsum_grad.planning.path import Optimize
 
-__all__ = ["install", "installed", "uninstall"]
+__all__ = ["install", "installed", "replaced", "uninstall"]
+
+_Einsum = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,35 @@ def installed(attention: bool = False) -> Iterator[None]:
                 group.blocks -= 1
                 if not group.blocks and not group.permanent:
                     group.revert()
+
+
+@contextmanager
+def replaced(wrap: Callable[[str, _Einsum], _Einsum]) -> Iterator[None]:
+    """Puts wrappers in the place of every einsum that `install` replaces, for a block.
+
+    Args:
+        wrap: is given the name of a function and the function, and returns what stands for it.
+
+    Raises:
+        RuntimeError: as `install` and `uninstall` do, and where something is installed.
+    """
+
+    def find() -> tuple[_Patch, ...]:
+        found = [patch for patch in _find_einsum() if patch.attribute == "einsum"]
+        # A module that was imported by its own name may be there twice.
+        wrappers = {patch.name: wrap(patch.name, patch.original) for patch in found}
+        return tuple([replace(patch, replacement=wrappers[patch.name]) for patch in found])
+
+    group = _Group(find)
+    with _lock:
+        if _EINSUM.patches:
+            raise RuntimeError("profile requires TensorFlow's own einsum: call uninstall() first")
+        group.apply()
+    try:
+        yield
+    finally:
+        with _lock:
+            group.revert()
 
 
 def _groups(attention: bool) -> tuple[_Group, ...]:

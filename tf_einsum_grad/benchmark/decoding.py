@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from typing import Any
 
@@ -28,4 +29,7 @@ def decode(kind: Any, data: Any) -> Any:
         inner = typing.get_args(kind)
         kinds = [inner[0]] * len(data) if inner[-1] is Ellipsis else inner
         return tuple(decode(k, x) for k, x in zip(kinds, data, strict=True))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType) and data is not None:
+        (kind,) = (k for k in typing.get_args(kind) if k is not type(None))
+        return decode(kind, data)
     return data

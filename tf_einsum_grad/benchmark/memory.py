@@ -14,19 +14,19 @@ from tf_einsum_grad.benchmark.variants import VARIANTS, Variant, build_passes, m
 from tf_einsum_grad.benchmark.workers import Worker
 from tf_einsum_grad.benchmark.workloads import Mode, Workload
 
-__all__ = ["measure_memory", "measure_peak", "start_memory_worker"]
+__all__ = ["PLAIN_ALLOCATOR", "measure_memory", "measure_peak", "start_memory_worker"]
 
 
 # The allocator whose memory shows in the pages of a process, since it gives back what is freed.
 # oneDNN's and the BFC one keep pages, so that a process shows nothing of what they hand out again.
-_PLAIN_ALLOCATOR = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": "0"}
+PLAIN_ALLOCATOR = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": "0"}
 
 
 def start_memory_worker() -> Worker:
     """Starts the process that `measure_memory` asks on CPU, with TensorFlow's plain allocator."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, **_PLAIN_ALLOCATOR, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env = {**os.environ, **PLAIN_ALLOCATOR, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return Worker([sys.executable, "-m", "tf_einsum_grad.benchmark.memory_worker"], env)
 
 

@@ -19,9 +19,9 @@ from tf_einsum_grad.benchmark.tables import (
 from tf_einsum_grad.text.numbers import times
 from tf_einsum_grad.text.pages import Html, element, html_table
 
-__all__ = ["to_html"]
+__all__ = ["STYLE", "to_html"]
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1d2129; --soft: #66707f; --line: #e2e5ea;
   --page: #ffffff; --card: #f5f7fa; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --soft: #a2abb8; --line: #363c46;
@@ -59,7 +59,7 @@ def to_html(results: Results) -> str:
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
         f"<h1>{html.escape(title)}</h1>\n<p class='soft'>{html.escape(headline(results))}</p>\n"
         + "\n".join(_sections(results))
         + "\n</body></html>\n"

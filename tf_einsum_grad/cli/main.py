@@ -31,7 +31,7 @@ from tf_einsum_grad.text.terminal import use_plain_characters
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = ("demo", "explain", "check", "bench", "tune")
+_COMMANDS = ("demo", "explain", "check", "bench", "tune", "profile")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def _leave_stdout() -> None:
 
 def build_parser() -> Parser:
     """The parser of the program, with those of its commands."""
-    from tf_einsum_grad.cli import bench, check, demo, explain, tune
+    from tf_einsum_grad.cli import bench, check, demo, explain, profile, tune
 
     parser = Parser(
         prog=PROGRAM,
@@ -103,7 +103,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for command in (demo, explain, check, bench, tune):
+    for command in (demo, explain, check, bench, tune, profile):
         command.add_parser(commands)
     return parser
 

@@ -89,6 +89,7 @@ def run_call(
     memory = read_memory(memory_limit, recompute)
     target = current_target()
     with tf.name_scope(name or "einsum") if target != "eager" else nullcontext():
+        watch.called(text, operands)
         parsed = parse_call(text, len(operands))
         given, given_tensors = _read_sizes(text, "sizes", sizes)
         hints, _ = _read_sizes(text, "size_hints", size_hints)

@@ -20,7 +20,7 @@ from tf_einsum_grad.algebra.sizes import Binding, Size
 from tf_einsum_grad.lowering.einsum_layout import einsum_layout
 from tf_einsum_grad.text.numbers import show_bytes
 
-__all__ = ["NativeGradient", "native_gradient"]
+__all__ = ["NativeGradient", "drawbacks", "native_gradient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def native_gradient(
     call = f"einsum('{Equation((output, *others), kept)}', {', '.join(operands)})"
     if alone:
         return NativeGradient(call, (f"puts {', '.join(alone)} back in a second step",))
-    drawbacks = _drawbacks(parsed, binding.equation, k, sizes, dtype) if others else ()
-    return NativeGradient(call, tuple(drawbacks))
+    worse = _drawbacks(parsed, binding.equation, k, sizes, dtype) if others else ()
+    return NativeGradient(call, tuple(worse))
 
 
 def _takes(parsed: Equation, binding: Binding) -> bool:
@@ -95,22 +95,31 @@ def _drawbacks(
     parsed: Equation, equation: Equation, k: int, sizes: Mapping[str, Size], dtype: str
 ) -> Iterator[str]:
     subscripts, other = equation.inputs[k], equation.inputs[1 - k]
-    item = itemsize(dtype)
     hidden = [x for x in equation.output if x not in parsed.labels and x not in subscripts]
     if hidden:
-        size = item * num_elements(dict.fromkeys([*hidden, *subscripts]), sizes)
+        size = itemsize(dtype) * num_elements(dict.fromkeys([*hidden, *subscripts]), sizes)
         yield f"materialises the summed ellipsis ({show_bytes(size)})"
         return
-    dot = Equation((equation.output, other), subscripts)
+    yield from drawbacks(Equation((equation.output, other), subscripts), sizes, dtype)
+
+
+def drawbacks(dot: Equation, sizes: Mapping[str, Size], dtype: str) -> Iterator[str]:
+    """What the Einsum op does for two operands that is worse than need be, as phrases.
+
+    Args:
+        dot: an equation of two operands without ellipses.
+        sizes: each label with its size.
+        dtype: of the operands.
+    """
     roles = set(label_roles(dot).values())
     if any(len(set(term)) < len(term) for term in (*dot.inputs, dot.output)):
         return
     if not roles <= {"batch", "contracting", "free"}:
         return
     if roles <= {"batch"}:
-        yield f"runs {num_elements(subscripts, sizes):,} products of 1x1 matrices"
+        yield f"runs {num_elements(dot.output, sizes):,} products of 1x1 matrices"
         return
     moved = [term for term in einsum_layout(dot).permuted if num_elements(term, sizes) > 1]
     if moved:
-        total = 2 * item * sum(num_elements(term, sizes) for term in moved)
+        total = 2 * itemsize(dtype) * sum(num_elements(term, sizes) for term in moved)
         yield f"permutes {' and '.join(map(repr, moved))} ({show_bytes(total)})"

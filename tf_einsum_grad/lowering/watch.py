@@ -1,15 +1,20 @@
-"""Sees what is decided while something runs: contractions as they are lowered, einsums as planned.
+"""Sees what is decided while something runs: contractions as they are lowered, einsums as planned,
+and einsums as they are called.
 
 Decisions are cached; whoever watches chooses a machine of its own, for which nothing was decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
-__all__ = ["report", "watching"]
+__all__ = ["called", "listening", "report", "watching"]
+
+# Is told the equation and the operands of each call.
+Listener = Callable[[str, Sequence[Any]], None]
 
 _seen: ContextVar[list[object] | None] = ContextVar("seen", default=None)
 
@@ -30,3 +35,23 @@ def report(decided: object) -> None:
     seen = _seen.get()
     if seen is not None:
         seen.append(decided)
+
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tells a listener of every einsum that this thread traces until the context is left."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def called(equation: str, operands: Sequence[Any]) -> None:
+    """Tells whoever listens that an einsum is traced."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(equation, operands)
