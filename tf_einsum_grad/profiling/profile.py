@@ -70,7 +70,8 @@ def profile(
         >>> import tensorflow as tf
         >>> from tf_einsum_grad import profile
         >>> x = tf.ones([2, 8, 4, 16])
-        >>> found = profile(lambda q, k: tf.einsum("bthd,bshd->bhts", q, k), [x, x], modes=["eager"])
+        >>> scores = lambda q, k: tf.einsum("bthd,bshd->bhts", q, k)
+        >>> found = profile(scores, [x, x], modes=["eager"])
         >>> [(row.product.equation, row.product.needed, row.calls) for row in found.rows]
         [('bthd,bshd->bhts', (0, 1), 1)]
     """
