@@ -133,7 +133,8 @@ def _prepare(
             results.append(one)
         return results
 
-    run = tf.function(several, jit_compile=mode == "xla", autograph=False)
+    graph = tf.function(several, jit_compile=mode == "xla", autograph=False)
+    run: Any = graph.get_concrete_function(cotangent, *operands)
     return lambda: lambda: run(cotangent, *operands)
 
 

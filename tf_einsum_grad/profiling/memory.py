@@ -55,9 +55,14 @@ def measure_peak(step: Traced) -> int:
 def _save(step: Traced, folder: Path) -> None:
     module: Any = tf.Module()
     module.step, module.kept = step.function, list(step.function.graph.variables)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # that it wrote, and what it thinks of functions without names
     try:
         tf.saved_model.save(module, str(folder / "step"))
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise MemoryUnknown(str(error).splitlines()[0]) from error
+    finally:
+        logger.setLevel(level)
     leaves = {f"x{k:04}": x.numpy() for k, x in enumerate(step.leaves)}
     np.savez(folder / "inputs.npz", **leaves)

@@ -20,9 +20,9 @@ _BARS = """
 .bar { display: flex; align-items: center; gap: .5rem; height: 1rem; margin: .1rem 0;
   white-space: nowrap; }
 .bar i { display: block; height: 100%; min-width: 2px; border-radius: .15rem; }
-.native i { background: #9aa3af; } .ours i { background: #0072b2; } .rest i { background: #d8dce2; }
+.native i { background: #9aa3af; } .ours i { background: #0072b2; }
 @media (prefers-color-scheme: dark) { .native i { background: #7b8492; }
-  .rest i { background: #414853; } .ours i { background: #4ba3d8; } }
+  .ours i { background: #4ba3d8; } }
 table.rows td:nth-child(-n+3), table.rows th:nth-child(-n+3) { text-align: left; }
 table.rows td:nth-child(-n+3) { overflow-wrap: anywhere; white-space: normal; min-width: 7rem; }
 .key span { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem;
@@ -61,9 +61,10 @@ def _sections(profile: Results) -> Iterator[str]:
         if len(profile.steps) > 1:
             yield element("h2", f"In {step.mode} mode")
         yield _cards(step)
-        if profile.rows:
+        if any(row.times for row in profile.rows):
             yield _key()
             yield _bars(profile, step)
+        if profile.rows:
             rows = [cells(profile, row, step) for row in profile.rows]
             table = html_table(HEAD, rows, sections=True, class_="rows")
             yield element("h2", "Every row")
@@ -101,7 +102,7 @@ def _bars(profile: Results, step: Step) -> Html:
     timed = sorted((r for r in profile.rows if r.times), key=lambda r: -r.native(mode))
     shown, others = timed[:_MOST_BARS], timed[_MOST_BARS:]
     rest = profile.remainder(mode) + sum(row.native(mode) for row in others)
-    longest = max([rest, *(row.native(mode) for row in shown), *(row.ours(mode) for row in shown)])
+    longest = max(seconds for row in shown for seconds in (row.native(mode), row.ours(mode)))
     parts: list[str] = []
     for row in shown:
         pair = [_bar("native", row.native(mode), longest)]
@@ -112,7 +113,7 @@ def _bars(profile: Results, step: Step) -> Html:
     share = percent(rest / step.native.median)
     parts += [
         element("div", "everything else", class_="name"),
-        element("div", _bar("rest", max(rest, 0.0), longest, share)),
+        element("div", f"{duration(rest)}, {share} of the step", class_="soft"),
     ]
     return element("div", *parts, class_="bars")
 

@@ -84,7 +84,7 @@ def make_console(*, stderr: bool = False) -> Console:
             raise BrokenPipeError  # rich would end the program, with code 1
 
     width = terminal_width(sys.stderr if stderr else sys.stdout)
-    return PlainConsole(stderr=stderr, width=width, highlight=False)
+    return PlainConsole(stderr=stderr, width=width, highlight=False, force_jupyter=False)
 
 
 class FittingTable:
