@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tf_einsum_grad as teg
 from tf_einsum_grad.profiling.report import Profile
+from tf_einsum_grad.profiling.steps import make_step, read_subject
 
 SCORES = "BTNH,BSNH->BNTS"
 
@@ -212,3 +213,14 @@ def test_json_and_page():
     assert "<code>ij,kj-&gt;ik</code>" in page and page.count("class='bar ours'") == 1
     assert "everything else" in page
     assert "<style>" in found._repr_html_()
+
+
+def test_gradients_of_a_model_that_ends_in_a_normalization_are_no_rounding():
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((4, 8))
+    x = keras.layers.LayerNormalization()(keras.layers.EinsumDense("abc,cd->abd", (None, 8))(x))
+    model = keras.Model(inputs, x)
+    data = np.random.default_rng(0).normal(size=(2, 4, 8)).astype("float32")
+    step = make_step(read_subject(model, data, None, True), "graph", ours=False)
+    _, kernel, *_ = step()
+    assert tf.reduce_max(tf.abs(kernel)) > 1e-2

@@ -21,7 +21,7 @@ __all__ = ["add_parser", "run"]
 _EPILOG = """\
 Each einsum and matmul is timed by itself, forward and for each gradient that a step of training
 needs, native and ours in turn; then the whole step, as it is and with this package installed. The
-loss is the mean square of the outputs. The model's file is not changed.
+loss is the outputs' mean square distance from fixed numbers. The model's file is not changed.
 
   tf-einsum-grad profile model.keras
   tf-einsum-grad profile model.keras --inputs x.npz --html page.html --json profile.json

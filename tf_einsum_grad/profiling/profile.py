@@ -54,7 +54,7 @@ def profile(
             Variables and seeds are afterwards what they were.
         inputs: a tensor or an array, or a list of them, one for each argument; a dict is one
             argument of a Keras model, and arguments by name of anything else.
-        loss: a number from the outputs; by default the mean of their squares.
+        loss: a number from the outputs; by default their mean square distance from fixed numbers.
         training: whether a step takes gradients, of the variables, or of the inputs where there are
             none; and what a Keras model is called with.
         modes: some of "graph" (`tf.function`), "xla" (`jit_compile=True`), "eager".
