@@ -178,7 +178,7 @@ def replaced(wrap: Callable[[str, _Einsum], _Einsum]) -> Iterator[None]:
     group = _Group(find)
     with _lock:
         if _EINSUM.patches:
-            raise RuntimeError("profile requires TensorFlow's own einsum: call uninstall() first")
+            raise RuntimeError("profile requires that nothing is installed: call uninstall() first")
         group.apply()
     try:
         yield

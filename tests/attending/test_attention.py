@@ -131,6 +131,27 @@ def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient():
         assert np.isfinite(result).all()
 
 
+@pytest.mark.parametrize("block", [3, "auto"])
+def test_a_bias_of_minus_infinity_masks(block):
+    query, key, value = draw(HEADS)
+    bias = np.zeros([SIZES["t"], SIZES["s"]])
+    bias[2], bias[4, 1:3] = -np.inf, -np.inf  # a whole row, and some of another
+    operands = list(map(tf.constant, (query, key, value, bias)))
+
+    def call(query, key, value, bias):
+        return teg.attention(HEADS, query, key, value, scale=1, bias=("ts", bias), block=block)
+
+    def masked(query, key, value):
+        mask = ("ts", np.isfinite(bias))
+        return teg.attention(HEADS, query, key, value, scale=1, mask=mask, block=block)
+
+    result, *pulled, d_bias = gradients(call, operands)
+    for got, want in zip([result, *pulled], gradients(masked, operands[:3]), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(d_bias[2], 0)
+    assert np.isfinite(d_bias).all()
+
+
 @pytest.mark.parametrize("mode", [EAGER, UNKNOWN_DIMS, XLA_UNKNOWN_DIMS], ids=str)
 @pytest.mark.parametrize("empty", ["t", "s", "b"])
 def test_nothing(empty, mode):
@@ -265,7 +286,8 @@ X = tf.ones([2, 3, 4, 5])
         ("btnh,bsnh,bsnv->btn", {}, "EquationError", "label 'v' of value in the output"),
         ("btnh,bsnh,bsnv->btnvx", {}, "EquationError", "'x'"),
         ("btnn,bsnh,bsnv->btnv", {}, "EquationError", "each label once, got 'btnn'"),
-        (HEADS, {"causal": "q"}, "EquationError", "a label of query and output to count along"),
+        (HEADS, {"causal": "q"}, "EquationError", "query and output alone have to count along"),
+        (HEADS, {"causal": "b"}, "EquationError", "alone have to count along, got 'b'"),
         ("bcnh,bsnh,bsnv->bcnv", {"window": 0}, "EinsumError", "a window of at least 1, got 0"),
         (HEADS, {"dropout": 1.0}, "EinsumError", "dropout from 0 to below 1, got 1.0"),
         (HEADS, {"block": 0}, "EinsumError", "block='auto' or at least 1, got 0"),

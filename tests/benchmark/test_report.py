@@ -15,7 +15,9 @@ def test_json_round_trip(full, tmp_path):
 
 def test_a_report_of_another_schema_is_refused(report):
     data = {**json.loads(report.to_json()), "schema": 999}
-    with pytest.raises(ValueError, match="requires a report of schema 1, got 999"):
+    with pytest.raises(
+        ValueError, match="requires a report of this benchmark in schema 1, got 999"
+    ):
         Report.from_json(json.dumps(data))
 
 

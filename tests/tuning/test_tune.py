@@ -91,6 +91,17 @@ def test_a_model_of_several_inputs_is_called_as_keras_does(names):
     assert len(collect(model, inputs, CPU, "graph").contractions) == 3
 
 
+def test_a_module_is_called_as_it_is():
+    module = tf.Module()
+    module.w = tf.Variable(tf.ones([4, 4]))
+
+    class Module(tf.Module):
+        def __call__(self, x):
+            return teg.einsum("ij,jk->ik", x, module.w)
+
+    assert collect(Module(), [tf.ones([2, 4])], machine_here(), "graph").calls
+
+
 def test_unknown_sizes_take_no_part():
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 16]), tf.TensorSpec([None, 16, 8])])
     def unknown(a, b):

@@ -76,6 +76,9 @@ class Attention:
         place = Place(0, 0, n_rows, n_keys)
         scores = self._scores(x, x.query * self.scale, x.key, place, None)
         valid = self._valid(x, place, n_keys, False, None)
+        if self.bias is not None:  # one of -inf masks, and may mask a whole row
+            seen = scores > scores.dtype.min
+            valid = seen if valid is None else seen & valid
         # Of a row that sees no key the softmax is of equal numbers: nothing of it is left.
         weights = tf.nn.softmax(_where(valid, scores, scores.dtype.min))
         weights = _where(valid, weights, 0.0)

@@ -130,10 +130,10 @@ def _rows(
     sizes: dict[str, int | None],
 ) -> str:
     if position:
-        if position not in query or position not in output:
+        if position not in free:
             raise EquationError(
-                f"attention {text!r} requires a label of query and output to count along, got "
-                f"{position!r}"
+                f"attention {text!r} requires a label that query and output alone have to count "
+                f"along, got {position!r}"
             )
         return position
     known = [(sizes[label] or 2**62, -k, label) for k, label in enumerate(free)]

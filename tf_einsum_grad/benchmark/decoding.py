@@ -1,13 +1,40 @@
-"""Data classes from what JSON made of them."""
+"""Data classes to JSON and back."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from typing import Any
 
-__all__ = ["decode"]
+__all__ = ["decode", "read_json", "write_json"]
+
+
+def write_json(value: Any, schema: int) -> str:
+    """A data class as JSON, with the version of its form."""
+    return json.dumps({"schema": schema, **dataclasses.asdict(value)}, indent=1) + "\n"
+
+
+def read_json(kind: Any, text: str, schema: int, what: str) -> Any:
+    """Reads what `write_json` wrote.
+
+    Args:
+        kind: the data class.
+        text: the JSON.
+        schema: the version that it has to have.
+        what: names it in the error: "a report of this benchmark".
+
+    Raises:
+        ValueError: it is something else, or of another version.
+    """
+    try:
+        data = json.loads(text)
+        if data["schema"] != schema:
+            raise ValueError(f"requires {what} in schema {schema}, got {data['schema']}")
+        return decode(kind, data)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not {what} ({error!r})") from error
 
 
 def decode(kind: Any, data: Any) -> Any:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_einsum_grad.benchmark import charts, page, tables
-from tf_einsum_grad.benchmark.decoding import decode
+from tf_einsum_grad.benchmark.decoding import read_json, write_json
 from tf_einsum_grad.benchmark.results import Results
-from tf_einsum_grad.text.files import write_whole
+from tf_einsum_grad.text.files import written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,8 +32,7 @@ class Report(Results):
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Returns JSON, which `from_json` reads; also writes it to `path` if given."""
-        text = json.dumps({"schema": _SCHEMA, **dataclasses.asdict(self)}, indent=1) + "\n"
-        return _write(text, path)
+        return written(write_json(self, _SCHEMA), path)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -44,22 +41,16 @@ class Report(Results):
         Raises:
             ValueError: it is no report, or one of another version of the package.
         """
-        try:
-            data = json.loads(text)
-            if data["schema"] != _SCHEMA:
-                raise ValueError(f"requires a report of schema {_SCHEMA}, got {data['schema']}")
-            report: Report = decode(cls, data)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not a report of this benchmark ({error!r})") from error
+        report: Report = read_json(cls, text, _SCHEMA, "a report of this benchmark")
         return report
 
     def to_markdown(self, path: str | Path | None = None) -> str:
         """Returns a Markdown table; also writes it to `path` if given."""
-        return _write(tables.to_markdown(self), path)
+        return written(tables.to_markdown(self), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Returns one self-contained page with charts; also writes it to `path` if given."""
-        return _write(page.to_html(self), path)
+        return written(page.to_html(self), path)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Returns a Matplotlib figure; also saves it to `path` (.png, .svg, .pdf) if given.
@@ -69,9 +60,3 @@ class Report(Results):
             ValueError: `path` is no kind of picture, or the report has nothing to show.
         """
         return charts.plot(self, path)
-
-
-def _write(text: str, path: str | Path | None) -> str:
-    if path is not None:
-        write_whole(path, text)
-    return text

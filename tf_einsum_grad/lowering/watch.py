@@ -1,5 +1,4 @@
-"""Sees what is decided while something runs: contractions as they are lowered, einsums as planned,
-and einsums as they are called.
+"""Sees what happens while something runs: einsums called and planned, contractions lowered.
 
 Decisions are cached; whoever watches chooses a machine of its own, for which nothing was decided.
 """

@@ -23,19 +23,10 @@ _CALLS = ("f", "body", "cond", "then_branch", "else_branch", "branches")
 _LOOPS = ("While", "StatelessWhile")
 # What has no gradient, whatever flows into it.
 _STOPS = {
-    *(
-        "StopGradient",
-        "PreventGradient",
-        "Shape",
-        "ShapeN",
-        "Size",
-        "Rank",
-        "ZerosLike",
-        "OnesLike",
-    ),
-    *("ArgMax", "ArgMin", "Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"),
-    *("BroadcastGradientArgs", "Sign", "Floor", "Ceil", "Round", "IsNan", "IsFinite", "Assert"),
-}
+    "StopGradient", "PreventGradient", "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike",
+    "ArgMax", "ArgMin", "Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual",
+    "BroadcastGradientArgs", "Sign", "Floor", "Ceil", "Round", "IsNan", "IsFinite", "Assert",
+}  # fmt: skip
 
 # What is known of the outputs of nodes, as protocol buffers.
 Shapes = Mapping[str, Sequence[Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from tf_einsum_grad.algebra.equation import parse_equation
 from tf_einsum_grad.algebra.errors import EinsumError
 from tf_einsum_grad.algebra.sizes import bind_call
 from tf_einsum_grad.benchmark.timing import Effort, interleave
-from tf_einsum_grad.benchmark.variants import Preparation, make_tensors
+from tf_einsum_grad.benchmark.variants import Preparation, make_tensors, native_einsum
 from tf_einsum_grad.benchmark.workloads import Mode, Workload
 from tf_einsum_grad.explaining.explanation import Explanation, explain
 from tf_einsum_grad.explaining.native import drawbacks
@@ -28,25 +29,22 @@ _LONG, _MOST = 2e-3, 16  # seconds, and calls, that one graph runs for
 _SLOWER = 1.1  # from which on native is said to be slow
 
 
-def measure_row(
-    product: Product, calls: int, functions: dict[str, Any], modes: Sequence[Mode]
-) -> Row:
+def measure_row(product: Product, functions: dict[str, Any], modes: Sequence[Mode]) -> Row:
     """Times one product by itself, on random operands, native and ours in turn.
 
     Args:
         product: what is multiplied.
-        calls: how often a step does it.
         functions: what was called, by name.
         modes: how it runs.
     """
     if any(shape is None or None in shape for shape in product.shapes):
-        return Row(product, calls, 0, 0, (), "sizes are unknown when it is traced")
+        return Row(product, 1, 0, 0, (), "sizes are unknown when it is traced")
     shapes: Any = product.shapes
     try:
         workload = Workload("", "", product.equation, shapes, product.dtype)
         found = explain(product.equation, *shapes, dtype=product.dtype)
     except (EinsumError, ValueError) as error:
-        return Row(product, calls, 0, 0, (), str(error))
+        return Row(product, 1, 0, 0, (), str(error))
     operands, cotangent = make_tensors(workload)
     native = functions.get(product.call) or _own(product)
     variants = (
@@ -57,17 +55,14 @@ def measure_row(
         for mode in modes
         for k in (None, *product.needed)
     )
-    flops, largest = _cost(product, found)
-    row = Row(product, calls, calls * flops, largest, times, "")
+    row = Row(product, 1, *_cost(product, found), times, "")
     slow = any(row.native(mode) > _SLOWER * row.ours(mode) for mode in modes)
-    return Row(product, calls, row.flops, largest, times, _why(product, found) if slow else "")
+    return replace(row, why=_why(product, found)) if slow else row
 
 
 def _own(product: Product) -> Callable[..., Any]:
     """What an op of a graph is called by."""
     if product.call != "matmul":
-        from tf_einsum_grad.benchmark.variants import native_einsum
-
         return native_einsum()
     first, second = (
         term.endswith(("ji", "kj")) for term in parse_equation(product.equation).inputs

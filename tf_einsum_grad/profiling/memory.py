@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.benchmark.memory import PLAIN_ALLOCATOR
@@ -45,7 +44,10 @@ def measure_peak(step: Traced) -> int:
         path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, **PLAIN_ALLOCATOR, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, "-m", "tf_einsum_grad.profiling.memory_worker", folder]
-        run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=_TIMEOUT)
+        try:
+            run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise MemoryUnknown(f"no answer within {_TIMEOUT:.0f} s") from error
     if run.returncode:
         last = run.stderr.strip().splitlines()[-1:] or [f"status {run.returncode}"]
         raise MemoryUnknown(last[0])
@@ -55,6 +57,7 @@ def measure_peak(step: Traced) -> int:
 def _save(step: Traced, folder: Path) -> None:
     module: Any = tf.Module()
     module.step, module.kept = step.function, list(step.function.graph.variables)
+    module.leaves = [tf.Variable(x, trainable=False) for x in step.leaves]
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")  # that it wrote, and what it thinks of functions without names
@@ -64,5 +67,3 @@ def _save(step: Traced, folder: Path) -> None:
         raise MemoryUnknown(str(error).splitlines()[0]) from error
     finally:
         logger.setLevel(level)
-    leaves = {f"x{k:04}": x.numpy() for k, x in enumerate(step.leaves)}
-    np.savez(folder / "inputs.npz", **leaves)

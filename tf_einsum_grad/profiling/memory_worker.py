@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.benchmark.memory_worker import peak_of
@@ -16,8 +15,7 @@ __all__ = ["main"]
 def main(folder: Path) -> None:
     """Prints the bytes, the largest of several calls, each by itself."""
     loaded = tf.saved_model.load(str(folder / "step"))
-    with np.load(folder / "inputs.npz") as file:
-        leaves = [tf.constant(file[name]) for name in sorted(file)]
+    leaves = [x.read_value() for x in loaded.leaves]
     for _ in range(2):
         loaded.step(*leaves)
     print(max(peak_of(lambda: loaded.step(*leaves)) for _ in range(3)))

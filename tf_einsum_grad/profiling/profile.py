@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tf_einsum_grad.algebra.errors import OperandError
 from tf_einsum_grad.benchmark.environment import describe_environment
 from tf_einsum_grad.benchmark.statistics import paired_ratio, summarize
+from tf_einsum_grad.benchmark.subjects import is_keras
 from tf_einsum_grad.benchmark.timing import Effort, interleave
 from tf_einsum_grad.benchmark.workloads import Mode
 from tf_einsum_grad.gradcheck.state import StateGuard
@@ -87,13 +89,13 @@ def profile(
     ):
         products, functions, variables = find_products(subject)
         guard.watch(variables)
-        products = name_layers(model_or_fn, products) if subject.is_keras else products
+        products = name_layers(model_or_fn, products) if is_keras(model_or_fn) else products
         counted = Counter(products)
-        total = len(counted) + 3 * len(modes)
+        total = len(counted) + len(modes)
         rows = _rows(counted, functions, modes, lambda what, done: tell(what, done, total))
         steps, notes = [], _notes(rows)
         for k, mode in enumerate(modes):
-            tell(f"the step, {mode}", len(counted) + 3 * k, total)
+            tell(f"the step, {mode}", len(counted) + k, total)
             step, more = _measure_step(subject, mode, guard)
             steps.append(step)
             notes += more
@@ -131,10 +133,9 @@ def _rows(
         tell(product.equation, done)
         key = product.call, product.equation, product.shapes, product.dtype, product.needed
         if key not in measured:
-            measured[key] = measure_row(product, 1, functions, modes)
+            measured[key] = measure_row(product, functions, modes)
         one = measured[key]
-        flops, largest = calls * one.flops, one.intermediate_bytes
-        rows.append(Row(product, calls, flops, largest, one.times, one.why))
+        rows.append(replace(one, product=product, calls=calls, flops=calls * one.flops))
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_einsum_grad.algebra.errors import OperandError
+from tf_einsum_grad.benchmark.subjects import as_tensors, call, differentiable, is_keras
 from tf_einsum_grad.benchmark.workloads import Mode
 from tf_einsum_grad.installation import installed
 from tf_einsum_grad.profiling.graph import Graph, Product
@@ -30,7 +31,6 @@ class Subject:
         inputs: tensors, or structures of them, one for each argument.
         loss: a number from its outputs.
         training: whether gradients are taken.
-        is_keras: whether name scopes are of Keras' making.
     """
 
     name: str
@@ -38,7 +38,6 @@ class Subject:
     inputs: tuple[Any, ...]
     loss: Loss
     training: bool
-    is_keras: bool
 
 
 def read_subject(function: Any, inputs: Any, loss: Loss | None, training: bool) -> Subject:
@@ -53,36 +52,18 @@ def read_subject(function: Any, inputs: Any, loss: Loss | None, training: bool) 
     if not callable(function):
         kind = type(function).__name__
         raise OperandError(f"profile requires a model or a function, got {kind}")
-    is_keras = hasattr(function, "trainable_variables") and hasattr(function, "get_config")
-    by_name = isinstance(inputs, dict) and not is_keras
+    by_name = isinstance(inputs, dict) and not is_keras(function)
     arguments = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
-    tensors = tuple(
-        tf.nest.map_structure(lambda leaf, k=k: _tensor(k, leaf), x)
-        for k, x in enumerate(arguments)
-    )
+    tensors = tuple(as_tensors("profile", arguments))
 
-    def call(*given: Any) -> Any:
-        if by_name:
-            return function(**given[0])
-        if not is_keras:
-            return function(*given)
-        several = len(given) > 1 and len(getattr(function, "inputs", None) or ()) == len(given)
-        return function(list(given) if several else given[0], training=training)
+    def run(*given: Any) -> Any:
+        return function(**given[0]) if by_name else call(function, given, training)
 
-    if is_keras and not getattr(function, "built", True):
-        call(*tensors)  # which makes its variables
+    if not getattr(function, "built", True):
+        run(*tensors)  # which makes its variables
     name = getattr(function, "name", None) or getattr(function, "__name__", None)
     name = str(name or type(function).__name__)
-    return Subject(name, call, tensors, loss or _distance, training, is_keras)
-
-
-def _tensor(k: int, x: Any) -> tf.Tensor:
-    try:
-        return tf.convert_to_tensor(x)
-    except (TypeError, ValueError) as error:
-        raise OperandError(
-            f"profile requires tensors or arrays as inputs, got {type(x).__name__} for input {k}"
-        ) from error
+    return Subject(name, run, tensors, loss or _distance, training)
 
 
 def _distance(outputs: Any) -> tf.Tensor:
@@ -91,7 +72,7 @@ def _distance(outputs: Any) -> tf.Tensor:
     Not from 0: the mean square of what a normalization returns is constant, so all gradients
     would be rounding, and nothing to compare.
     """
-    leaves = [y for y in tf.nest.flatten(outputs) if y.dtype.is_floating or y.dtype.is_complex]
+    leaves = differentiable(outputs)
     if not leaves:
         raise OperandError("profile requires floating outputs, or training=False, got none")
     flat = [tf.reshape(y, [-1]) for y in leaves]
@@ -140,7 +121,7 @@ def make_step(subject: Subject, mode: Mode, ours: bool) -> Callable[[], list[tf.
 def _step(subject: Subject, inputs: Sequence[Any]) -> list[tf.Tensor]:
     if not subject.training:
         return list(tf.nest.flatten(subject.call(*inputs)))
-    floats = _floats(inputs)
+    floats = differentiable(inputs)
     with tf.GradientTape() as tape:
         tape.watch(floats)
         loss = tf.reduce_mean(subject.loss(subject.call(*inputs)))
@@ -149,21 +130,19 @@ def _step(subject: Subject, inputs: Sequence[Any]) -> list[tf.Tensor]:
     return [loss, *(getattr(x, "values", x) for x in gradients)]
 
 
-def _floats(inputs: Sequence[Any]) -> list[Any]:
-    return [x for x in tf.nest.flatten(inputs) if x.dtype.is_floating or x.dtype.is_complex]
+def _trace(function: Any, inputs: Sequence[Any], again: Callable[[], None] | None = None) -> Any:
+    """Traces a function, and anew every `tf.function` that it calls.
 
-
-def _trace(function: Any, inputs: Sequence[Any], again: Callable[[], object] = bool) -> Any:
-    """Traces a function, and every `tf.function` that it calls anew.
-
-    What only AutoGraph can trace is called as it is; `again` is called before.
+    Where these take AutoGraph, it is traced a second time, and calls them as they are; `again` is
+    told before.
     """
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)  # calls inside run Python, of which the graph is made
     try:
         return function.get_concrete_function(*inputs)
     except tf.errors.OperatorNotAllowedInGraphError:
-        again()
+        if again is not None:
+            again()
     finally:
         tf.config.run_functions_eagerly(before)
     return function.get_concrete_function(*inputs)
@@ -198,26 +177,24 @@ def find_products(subject: Subject) -> tuple[list[Product], dict[str, Any], list
     )
     sources = [handles[id(x.handle)] for x in watched if id(x.handle) in handles]
     if not watched:
-        given = [x for x in graph.inputs[: len(names) - captured] if x.dtype.is_floating]
-        sources = [x.op.name for x in given]
+        sources = [x.op.name for x in differentiable(graph.inputs[: len(names) - captured])]
     results = [x.op.name for x in tf.nest.flatten(graph.structured_outputs) if x is not None]
     definition = graph.as_graph_def(add_shapes=True)
     found = Graph(definition, sources if subject.training else (), results)
-    made = [[node for node in found.names() if call.made(node)] for call in calls]
+    made = [[node for node in found.names() if one.made(node)] for one in calls]
     pairs = zip(calls, made, strict=True)
     trained = {id(x.handle) for x in watched} if subject.training else set()
-    products = [_of_call(call, nodes, found, trained) for call, nodes in pairs if nodes]
+    products = [_of_call(one, nodes, found, trained) for one, nodes in pairs if nodes]
     products += found.products(leave_out={node for nodes in made for node in nodes})
-    return products, {call.name: call.function for call in calls}, list(graph.variables)
+    return products, {one.name: one.function for one in calls}, list(graph.variables)
 
 
-def _of_call(call: Recorded, nodes: Sequence[str], graph: Graph, trained: set[int]) -> Product:
+def _of_call(recorded: Recorded, nodes: Sequence[str], graph: Graph, trained: set[int]) -> Product:
     needed = [
         k
-        for k, x in enumerate(call.operands)
+        for k, x in enumerate(recorded.operands)
         if (x in trained if isinstance(x, int) else graph.is_differentiated(x))
     ]
     loop = any(map(graph.in_loop, nodes))
-    return Product(
-        call.path, call.name, call.equation, call.shapes, call.dtype, tuple(needed), loop
-    )
+    r = recorded
+    return Product(r.path, r.name, r.equation, r.shapes, r.dtype, tuple(needed), loop)

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["check_readable", "check_writable", "write_whole"]
+__all__ = ["check_readable", "check_writable", "write_whole", "written"]
 
 
 def check_readable(path: Path) -> None:
@@ -73,6 +73,17 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def written(text: str, path: str | Path | None) -> str:
+    """Returns a text, and writes it to a file if one is given.
+
+    Raises:
+        OSError: as `write_whole` does.
+    """
+    if path is not None:
+        write_whole(path, text)
+    return text
 
 
 def _mode(path: Path) -> int:

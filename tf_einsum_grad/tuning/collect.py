@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_einsum_grad.algebra.errors import OperandError
+from tf_einsum_grad.benchmark.subjects import as_tensors, call, differentiable
 from tf_einsum_grad.execution.call import Call
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import candidates
@@ -48,9 +48,7 @@ def collect(
     Raises:
         OperandError: an input is no tensor.
     """
-    tensors = [
-        tf.nest.map_structure(lambda leaf, k=k: _tensor(k, leaf), x) for k, x in enumerate(inputs)
-    ]
+    tensors = as_tensors("tune", inputs)
     own = replace(machine)  # for which nothing was decided yet
     with using(own), watching() as seen:
         if mode == "eager":
@@ -73,33 +71,15 @@ def _is_known(call: Call) -> bool:
     return all(size is not None for shape in call.shapes for size in shape)
 
 
-def _tensor(k: int, x: Any) -> tf.Tensor:
-    try:
-        return tf.convert_to_tensor(x)
-    except (TypeError, ValueError) as error:
-        raise OperandError(
-            f"tune requires tensors or arrays as inputs, got {type(x).__name__} for input {k}"
-        ) from error
-
-
 def _step(function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> list[Any]:
     """The gradients of all results: with respect to variables, if there are any, else to inputs."""
-    leaves = [x for x in tf.nest.flatten(inputs) if x.dtype.is_floating or x.dtype.is_complex]
+    leaves = differentiable(inputs)
     with tf.GradientTape() as tape:
         tape.watch(leaves)
-        results = tf.nest.flatten(_call(function, inputs))
+        results = tf.nest.flatten(call(function, inputs))
         sums = [tf.reduce_sum(tf.abs(y)) for y in results if y.dtype.is_floating]
         sums += [tf.reduce_sum(tf.abs(y)) for y in results if y.dtype.is_complex]
         loss = tf.add_n([tf.cast(y, tf.float32) for y in sums]) if sums else tf.constant(0.0)
     sources: list[Any] = list(tape.watched_variables()) or leaves
     gradients: list[Any] = tape.gradient(loss, sources)
     return [x for x in gradients if x is not None]
-
-
-def _call(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-    """Calls a function with its arguments; a Keras model of several inputs takes them as a list."""
-    if getattr(function, "trainable_variables", None) is None:
-        return function(*inputs)
-    if len(inputs) > 1 and len(getattr(function, "inputs", None) or ()) == len(inputs):
-        return function(list(inputs), training=True)
-    return function(*inputs, training=True)
