@@ -157,6 +157,10 @@ def _reshape(instruction: do.Reshape, source: Groups, sizes: Sizes) -> Unary:
     if shape is not None:
         return lambda x: _ops.Reshape(tensor=x, shape=shape)
 
+    shape_but_one = sizes.shape_but_one(instruction.groups)
+    if shape_but_one is not None:
+        return lambda x: _ops.Reshape(tensor=x, shape=shape_but_one)
+
     def run(x: tf.Tensor) -> tf.Tensor:
         entries = leave_one(sizes.entries(instruction.groups, source, x))
         if not all(isinstance(entry, int) for entry in entries) and instruction.only_ones(source):

@@ -84,9 +84,21 @@ class Sizes:
                 entries.append(known)
             elif group in source:
                 entries.append(_settled(Place(x, source.index(group))))
-            else:
+            elif group in self._elastic or group in self._given or len(group) > 1:
                 entries.append(self.read(group))
+            else:  # neighbors are one slice of a shape
+                entries.append(self._places(group)[0])
         return entries
+
+    def shape_but_one(self, groups: Groups) -> tf.Tensor | None:
+        """The shape for a reshape that finds out its only unknown size, without reading that.
+
+        None where more sizes are unknown, or one beside it is 0.
+        """
+        known = [self.known(group) for group in groups]
+        if known.count(None) != 1 or 0 in known:
+            return None
+        return int_vector([-1 if size is None else size for size in known])
 
     def stretched_shape(self, k: int, labels: str) -> tf.Tensor:
         """The shape of operand `k` where `labels` have the size that the other operand has."""
@@ -139,16 +151,20 @@ class Sizes:
             return self._known[label]
         if label in self._given:
             return self._given[label]
-        places = [
-            _settled(Place(self._operands[k], term.index(label)))
-            for k, term in enumerate(self._terms)
-            if label in term
-        ]
+        places = self._places(label)
         if label not in self._elastic:
             return places[0] if isinstance(places[0], int) else self.join(places[:1])[0]
         lhs, rhs = (self.join([place]) for place in places)
         size: tf.Tensor = _ops.BroadcastArgs(s0=lhs, s1=rhs)[0]
         return size
+
+    def _places(self, label: str) -> list[int | Place]:
+        """The dimension of each operand that has a label."""
+        return [
+            _settled(Place(self._operands[k], term.index(label)))
+            for k, term in enumerate(self._terms)
+            if label in term
+        ]
 
 
 def product(factors: Sequence[Dim]) -> Dim:
