@@ -103,13 +103,18 @@ def model_rows():
 
 
 def main() -> None:
-    """Prints both tables, in Markdown."""
-    print("| equation | shapes | native | ours | native, with gradient | ours, with gradient |")
-    print("|---|---|---|---|---|---|")
-    print(*call_rows(), sep="\n")
-    print("\n| model, forward and backward | nodes, native | ours | s, native | ours | ratio |")
-    print("|---|---|---|---|---|---|")
-    print(*model_rows(), sep="\n")
+    """Prints both tables, in Markdown, for a CPU without oneDNN's kernels and for one with them."""
+    for name in ("cpu", "cpu-onednn"):
+        print(f"\nDecided for `{name}`:\n")
+        with teg.machine(name):
+            print("| equation | shapes | native | ours | native, with gradient | ours |")
+            print("|---|---|---|---|---|---|")
+            print(*call_rows(), sep="\n")
+            print(
+                "\n| model, forward and backward | nodes, native | ours | s, native | ours | ratio |"
+            )
+            print("|---|---|---|---|---|---|")
+            print(*model_rows(), sep="\n")
 
 
 if __name__ == "__main__":
