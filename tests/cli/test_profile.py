@@ -53,3 +53,11 @@ def test_bad_usage_is_a_line_and_code_2(saved, capsys, arguments, message):
     err = capsys.readouterr().err
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_model_that_no_graph_takes(tmp_path, capsys):
+    layer = keras.layers.Dense(2, name="[bold]x")  # which is no name scope
+    keras.Sequential([keras.Input((3,)), layer]).save(tmp_path / "m.keras")
+    assert main(["profile", str(tmp_path / "m.keras")]) == 2
+    err = capsys.readouterr().err
+    assert "cannot be traced" in err and "[bold]x" in err and "Traceback" not in err

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tf_einsum_grad.cli.arguments import UsageError
 
-__all__ = ["import_modules", "inputs_for", "load", "try_call"]
+__all__ = ["import_modules", "inputs_for", "load", "try_call", "try_trace"]
 
 _BATCH = 2
 _OPEN_SIZES = (2, 3, 4, 8, 16, 32, 64, 128, 256)  # tried for what else a model leaves open
@@ -98,6 +98,20 @@ def try_call(model: keras.Model, inputs: Any, path: Path | None, training: bool)
         raise UsageError(f"{name} cannot be called with {origin}: {_brief(error)}") from error
     if not any(np.size(y) for y in keras.tree.flatten(outputs)):
         raise UsageError(f"{name} gives an empty output with {origin}")
+
+
+def try_trace(model: keras.Model, inputs: Any, training: bool) -> None:
+    """Traces the model once, so that what TensorFlow's graphs do not take is told from a fault.
+
+    Raises:
+        UsageError: it raised.
+    """
+    step = tf.function(lambda inputs: model(inputs, training=training))
+    try:
+        step.get_concrete_function(keras.tree.map_structure(tf.convert_to_tensor, inputs))
+    except Exception as error:  # a model may refuse in any way
+        message = f"model {model.name!r} cannot be traced: {_brief(error)}"
+        raise UsageError(message) from error
 
 
 def _open_size(model: keras.Model) -> int:

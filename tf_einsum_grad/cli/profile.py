@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = models.inputs_for(model, arguments.inputs, seed=0)
     training = not arguments.inference
     models.try_call(model, inputs, arguments.inputs, training)
+    models.try_trace(model, inputs, training)
     given: Sequence[object] = inputs if isinstance(inputs, list) else [inputs]
     found = profile(model, given, training=training, modes=arguments.modes)
     print(found.to_text(terminal_width()), end="")
