@@ -106,7 +106,7 @@ def try_trace(model: keras.Model, inputs: Any, training: bool) -> None:
     Raises:
         UsageError: it raised.
     """
-    step = tf.function(lambda inputs: model(inputs, training=training))
+    step = tf.function(lambda inputs: model(inputs, training=training), autograph=False)
     try:
         step.get_concrete_function(keras.tree.map_structure(tf.convert_to_tensor, inputs))
     except Exception as error:  # a model may refuse in any way
