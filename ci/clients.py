@@ -174,7 +174,7 @@ def opt_einsum_equations():
     return len(tests), worst
 
 
-def page(rows, suites, equations):
+def page(rows, generations, suites, equations):
     packages = (
         "keras",
         "keras-hub",
@@ -203,6 +203,20 @@ def page(rows, suites, equations):
             f"| {r['name']} | {r['einsums']} | {r['loss']:.0e} | {r['gradient']:.0e} | "
             f"{r['native']:.1f} ms | {r['ours']:.1f} ms | {r['native'] / r['ours']:.2f} |"
         )
+    lines += [
+        "",
+        "## Generation",
+        "",
+        "Tokens that are chosen greedily, after a prompt, by a model with random weights; how many are others.",
+        "",
+        "| model | einsums | tokens | others | as it is | installed | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in generations:
+        lines.append(
+            f"| {r['name']} | {r['einsums']} | {r['of']} | {r['tokens']} | "
+            f"{r['native']:.1f} ms | {r['ours']:.1f} ms | {r['native'] / r['ours']:.2f} |"
+        )
     lines += ["", "## Einsum tests shipped in these packages", ""]
     lines += ["| tests | pass as it is | pass under `install()` |", "|---|---|---|"]
     for name, native, ours in suites:
@@ -224,16 +238,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--skip-suites", action="store_true", help="models only; writes no page")
     options = parser.parse_args()
-    problems, rows, suites = [], [], []
+    problems, rows, generations, suites = [], [], [], []
     for make in MODELS:
         row = run_model(make, options.rounds)
         rows.append(row)
         print(row, flush=True)
-
         if max(row["loss"], row["gradient"]) > TOLERANCE or not row["einsums"]:
             problems.append(f"{row['name']}: {row}")
     for make in GENERATIONS:
         row = run_generation(make, options.rounds)
+        generations.append(row)
         print(row, flush=True)
         if row["tokens"] or not row["einsums"]:
             problems.append(f"{row['name']}: {row}")
@@ -250,7 +264,7 @@ def main():
             print(name, len(native), "tests, newly failing:", broken, flush=True)
             problems += [f"{name}: {test}" for test in broken]
         PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(rows, suites, opt_einsum_equations()))
+        PAGE.write_text(page(rows, generations, suites, opt_einsum_equations()))
     print("\n".join(problems) or "no difference")
     return 1 if problems else 0
 
