@@ -190,7 +190,8 @@ def page(rows, generations, suites, equations):
         "Written by `ci/clients`: a training step (loss and all gradients, in `tf.function`) of each",
         "model as it is and under `tf_einsum_grad.installed()`, on the same weights, medians of",
         "interleaved runs. Differences are shares of each variable's largest gradient entry. `einsums` is",
-        "how many calls of the model's forward pass ran ours.",
+        "how many calls of the model's forward pass ran ours. From run to run, the ratio of a step of a few",
+        "milliseconds varies by a quarter on this machine, that of less than one by a half.",
         "",
         f"TensorFlow {tf.__version__}, {versions}; {platform.processor() or platform.machine()}, "
         f"{os.cpu_count()} cores.",
