@@ -13,6 +13,7 @@ from tf_einsum_grad.gradcheck import (
     check_gradients,
     diagnose,
     numeric,
+    points,
 )
 
 
@@ -28,7 +29,7 @@ def test_bisection_finds_a_single_wrong_element(wrong):
         evaluations.append(1)
         return float(np.sum(right * u))
 
-    u = numeric.direction(rng, right, np.float64)
+    u = points.direction(rng, right, np.float64)
     found = diagnose.bisect(
         u, lambda w: float(np.sum(gradient * w)), by_differences, tolerance=1e-9
     )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tf_einsum_grad.gradcheck import numeric
+from tf_einsum_grad.gradcheck import points
 from tf_einsum_grad.gradcheck.differences import Derivative
 
 EPS = 2.0**-52
@@ -129,11 +129,11 @@ def test_differences_that_vanish_with_the_step(function):
 
 def test_steps_are_multiples_of_a_unit():
     narrow = lambda h: math.sin(1e9 * h)  # noqa: E731
-    estimate = Derivative(narrow, amplitude=1.0, eps=EPS, unit=numeric.unit(1e9, 1.0)).refine()
+    estimate = Derivative(narrow, amplitude=1.0, eps=EPS, unit=points.unit(1e9, 1.0)).refine()
     assert estimate.value == pytest.approx(1e9, rel=1e-7)
-    assert numeric.unit(1e9, 1.0) == 2.0**-30
+    assert points.unit(1e9, 1.0) == 2.0**-30
     for scale, amplitude in ((0.5, 1.0), (1.0, 0.0), (math.inf, 1.0), (math.nan, 1.0)):
-        assert numeric.unit(scale, amplitude) == 1.0
+        assert points.unit(scale, amplitude) == 1.0
 
 
 def test_steps_outside_the_domain_are_not_used():

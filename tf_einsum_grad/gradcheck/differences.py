@@ -14,43 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tf_einsum_grad.gradcheck.numeric import Estimate, Kink
+from tf_einsum_grad.gradcheck.points import steps_for
 
 _PERSISTENT = 3  # a kink must look the same at this many steps in a row
 _AGREEMENT = 0.2  # ... to this relative accuracy
 _LEVEL = 0.1  # how far slopes of steps in a row may differ, to have settled
 _ODD = 1e-3  # how far a slope may be from that at a larger step, and no second look is due
 _FAR = 8  # the step, in float64, that confirms an estimate by larger ones
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The geometric sequence of steps for a reference of machine precision ``eps``."""
-
-    first: float
-    ratio: float
-    count: int
-    start: int
-    eps: float
-
-    def __getitem__(self, k: int) -> float:
-        return self.first * self.ratio**-k
-
-
-def steps_for(eps: float, unit: float = 1.0) -> Steps:
-    """Returns the steps that suit a reference computed with machine precision ``eps``.
-
-    The first try uses ``start`` and ``start + 1``; doubt widens it to all ``count`` steps. In
-    float64 the smallest step, 2**-36, resolves functions that wiggle a million times faster than
-    their inputs' size suggests. All are multiples of ``unit`` (see `points.unit`).
-    """
-    if eps < 1e-12:
-        return Steps(unit * 2.0**-6, 8.0, 11, 2, eps)
-    if eps < 1e-5:
-        return Steps(unit * 2.0**-2, 4.0, 6, 1, eps)
-    return Steps(unit * 2.0**-1, 2.0, 5, 0, eps)
 
 
 class Derivative:

@@ -20,13 +20,9 @@ from tf_einsum_grad.gradcheck.comparison import (
 from tf_einsum_grad.gradcheck.differences import Derivative
 from tf_einsum_grad.gradcheck.facts import NOISE, Evidence, Exact, Need, exact_rtol
 from tf_einsum_grad.gradcheck.joint import Group
-from tf_einsum_grad.gradcheck.numeric import (
-    Array,
-    Estimate,
-    rms,
-    unit,
-)
+from tf_einsum_grad.gradcheck.numeric import Array, Estimate
 from tf_einsum_grad.gradcheck.oracle import Oracle, same_values
+from tf_einsum_grad.gradcheck.points import relative, unit
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem
 from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.status import Status
@@ -194,7 +190,7 @@ class Measurer:
             return obvious
         eps = max(map(self.oracle.eps, group.leaves))
         native_xla = at.reference.kind == "native" and at.variant.name == "xla"
-        relative = several or (at.number, group.leaves[0]) in at.point.relative
+        made = several or (at.number, group.leaves[0]) in at.point.relative
         return Evidence(
             connected=any(back.terms(leaf, at.u(leaf)) is not None for leaf in group.leaves),
             analytic=at.derivative_by(back, group),
@@ -208,7 +204,7 @@ class Measurer:
             reference_eps=at.reference.eps,
             amplitude=at.amplitude,
             other_draws=native_xla and self.oracle.random,
-            known=frozenset({Need.RELATIVE} if relative else ()),
+            known=frozenset({Need.RELATIVE} if made else ()),
         )
 
     def _obvious(self, at: Comparison, leaf: int) -> Evidence | None:
@@ -224,8 +220,8 @@ class Measurer:
 
     def comparable(self, at: Comparison, leaf: int) -> bool:
         """Whether a leaf can be tested together with others."""
-        relative = (at.number, leaf) in at.point.relative
-        return not relative and self._obvious(at, leaf) is None
+        made = (at.number, leaf) in at.point.relative
+        return not made and self._obvious(at, leaf) is None
 
     def _measured(self, need: Need, e: Evidence, at: Comparison, group: Group) -> Evidence:
         """Returns the evidence with one thing more."""
@@ -252,14 +248,11 @@ class Measurer:
         """Makes a leaf's direction relative to each element, for all variants."""
         point = at.point
         point.relative.add((at.number, leaf))
-        x, u = point.values[leaf], at.u(leaf)
-        size = np.where(np.isfinite(x) & (x != 0), np.abs(x), 0)
-        if rms(x) > 0:
-            relative = np.where(size > 0, u * size / rms(x), u)
-            point.directions[at.number][leaf] = self.problem.leaves[leaf].rounded(relative)
-            number = at.number
-            for key in [k for k in point.derivatives if k[1] == number and leaf in k[2]]:
-                del point.derivatives[key]
+        u = relative(at.u(leaf), point.values[leaf])
+        point.directions[at.number][leaf] = self.problem.leaves[leaf].rounded(u)
+        number = at.number
+        for key in [k for k in point.derivatives if k[1] == number and leaf in k[2]]:
+            del point.derivatives[key]
 
     def _noise(self, at: Comparison, group: Group, error: float) -> float:
         """Measures by how much an ulp of every input moves the analytic derivative, at most.

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck.analytic import Backward, BackwardError, Variant, VariantError
-from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, rms, signs, wide
+from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, rms, wide
+from tf_einsum_grad.gradcheck.points import shaken
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, brief
 from tf_einsum_grad.gradcheck.promote import PromotionError, low_dtypes
 from tf_einsum_grad.gradcheck.references import Clone, ExactGradient, Native, Promoted, Reference
@@ -125,7 +126,7 @@ class Oracle:
         """Returns every leaf moved by about an ulp of the narrowest dtype."""
         rng = np.random.default_rng([self.options.seed, number])
         return [
-            leaf.rounded(x * (1 + self.eps(i) * np.sign(signs(rng, x.shape, False))))
+            leaf.rounded(shaken(rng, x, self.eps(i)))
             for i, (x, leaf) in enumerate(zip(point.values, self.problem.leaves, strict=True))
         ]
 

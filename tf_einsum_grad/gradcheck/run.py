@@ -24,15 +24,16 @@ from tf_einsum_grad.gradcheck.comparison import Comparison
 from tf_einsum_grad.gradcheck.evidence import BudgetExhausted, Measurer
 from tf_einsum_grad.gradcheck.flow import Flow
 from tf_einsum_grad.gradcheck.joint import Group, groups
-from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays, cotangent, direction, rms, signs
+from tf_einsum_grad.gradcheck.numeric import EPS, Array, Arrays
 from tf_einsum_grad.gradcheck.oracle import NondeterministicError, Oracle
+from tf_einsum_grad.gradcheck.points import cotangent, direction
+from tf_einsum_grad.gradcheck.points import nearby as point_nearby
 from tf_einsum_grad.gradcheck.problem import Options, Point, Problem, VariantName
 from tf_einsum_grad.gradcheck.progress import PROGRESS
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.status import Status
 from tf_einsum_grad.gradcheck.verdict import Verdict, nearby, obstructed
 
-_JITTER = 2.0**-5
 _LARGER = 2.0**4  # a power of two changes no rounding
 _NEARBY_POINTS = 3
 _FEW = 8  # leaves together at a kink that are worth telling apart
@@ -274,6 +275,4 @@ class Run:
         return findings
 
     def _jittered(self, leaf: int, x: Array) -> Array:
-        size = _JITTER * (rms(x) or 1.0)
-        moved = x + size * signs(self._rng, x.shape, np.iscomplexobj(x))
-        return self.problem.leaves[leaf].rounded(np.where(np.isfinite(moved), moved, x))
+        return self.problem.leaves[leaf].rounded(point_nearby(self._rng, x))
