@@ -1,6 +1,8 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# On a GPU float32 is compared as float32, not as TensorFloat-32.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 from hypothesis import settings
 

@@ -14,6 +14,7 @@ from tensorflow.python.framework import op_callbacks, tensor_util
 import tf_einsum_grad as teg
 from tests.corpus import FAMILIES, case
 from tests.reference import Reference
+from tf_einsum_grad.lowering.builder import MAX_PERMUTE_DIMS
 
 # A third of every family, and the question with its like.
 CASES = tuple(dict.fromkeys(chain(*(family[::3] for family in FAMILIES.values())))) + tuple(
@@ -45,7 +46,7 @@ def expand(call, known):
 def plain(call):
     """Labels by order of appearance; without the axes of a diagonal that no op holds as such."""
     call = re.sub(r", '\w+'\)", ")", call)  # which labels `stretch` is about
-    call = re.sub(r", \[\d+, \d+\], by='(gather|segment_sum|select)'", r", by='\1'", call)
+    call = re.sub(r", \[[\d, ]+\], by='(gather|segment_sum|select)'", r", by='\1'", call)
     return re.sub(r"einsum\('(.*?)'", lambda found: f"einsum('{letters(found[1])}'", call)
 
 
@@ -127,7 +128,11 @@ class Ops:
             x = self.made(parts[0])[1][0]
             return self._diagonal(x, x.shape.rank, "stride")
         if kind == "GatherV2":
-            return f"diagonal({self.call(self.made(parts[0])[1][0])}, by='gather')"
+            x = self.made(parts[0])[1][0]
+            # A permute of more dimensions than `tf.transpose` takes well is a gather, too.
+            all_of_it = x.shape.num_elements() == inputs[0].shape.num_elements()
+            name = "permute" if x.shape.rank > MAX_PERMUTE_DIMS and all_of_it else "diagonal"
+            return f"{name}({self.call(x)}, by='gather')"
         if kind == "UnsortedSegmentSum":
             return f"embed_diagonal({self.call(self.made(parts[0])[1][0])}, by='segment_sum')"
         if kind == "SelectV2":
@@ -226,7 +231,7 @@ def from_eager(cases, dtype="float32"):
         def note(kind, inputs, attributes, outputs, *_, ran=ran):
             pairs = dict(zip(attributes[::2], attributes[1::2], strict=True))
             for index, x in enumerate(outputs):
-                ran[id(x)] = (kind, inputs, pairs.__getitem__, index, x)
+                ran[id(x)] = (tf.compat.as_str(kind), inputs, pairs.__getitem__, index, x)
             return outputs
 
         op_callbacks.add_op_callback(note)
@@ -300,7 +305,7 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 
 
 NUMPY = {
-    "einsum": lambda equation, *xs: Reference(equation, [x.shape for x in xs]).value(xs), "matmul": matmul, "multiply": np.multiply, "permute": np.transpose,
+    "einsum": lambda equation, *xs: Reference(equation, [x.shape for x in xs]).value(xs), "matmul": matmul, "multiply": np.multiply, "permute": lambda x, axes, by="transpose": np.transpose(x, axes),
     "reshape": np.reshape, "zeros": np.zeros, "conj": np.conj, "diagonal": diagonal,
     "embed_diagonal": embed_diagonal, "broadcast": np.broadcast_to,
     "sum": lambda x, axes: np.sum(x, tuple(axes)),

@@ -49,6 +49,20 @@ def test_global_seeds_are_restored():
     assert draws() == expected
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_float32_is_float32_while_it_is_checked(before):
+    asked = tf.config.experimental.tensor_float_32_execution_enabled
+    set_to = tf.config.experimental.enable_tensor_float_32_execution
+    was, seen = asked(), []
+    set_to(before)
+    try:
+        check_gradients(lambda x: seen.append(asked()) or x * x, tf.ones(3))
+        assert seen and not any(seen)
+        assert asked() == before
+    finally:
+        set_to(was)
+
+
 def test_everything_is_restored_when_the_function_raises():
     model = compiled_model()
     before, policy, floatx = state_of(model), keras.config.dtype_policy(), keras.config.floatx()

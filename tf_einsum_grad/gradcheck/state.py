@@ -1,4 +1,4 @@
-"""No trace is left: variables, seeds and dtype policies are afterwards what they were before."""
+"""No trace is left: variables, seeds and policies are afterwards what they were before."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from tf_einsum_grad.gradcheck.numeric import Array
 class StateGuard:
     """Snapshots state on entry, restores it on exit, also when the body raises.
 
+    In between float32 is float32: GPUs multiply it in TensorFloat-32 unless told otherwise, whose
+    10 bits are too few to tell a derivative by differences.
+
     Args:
         seed: the global seed for every evaluation, where `reseed` is set.
     """
@@ -31,6 +34,8 @@ class StateGuard:
         self._python = random.getstate()
         self._numpy = np.random.get_state()
         self._policy, self._floatx = keras.config.dtype_policy(), keras.config.floatx()
+        self._tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,6 +45,7 @@ class StateGuard:
         np.random.set_state(self._numpy)
         keras.config.set_floatx(self._floatx)
         keras.config.set_dtype_policy(self._policy)
+        tf.config.experimental.enable_tensor_float_32_execution(self._tf32)
 
     def watch(self, variables: Iterable[tf.Variable]) -> None:
         """Snapshots variables that are not yet snapshotted."""

@@ -64,16 +64,17 @@ CPU_ONEDNN = replace(
     sparse_matmul=8_400.0,
 )
 
-# From what is published of the GPUs that models are trained on (NVIDIA A100 and H100), until one
-# has been measured: 2 to 3.4 TB/s, 150 to 500 TFLOP/s of TF32, which TensorFlow multiplies float32
-# in by itself, and twice that of halves. cuBLAS takes either operand transposed for nothing.
+# What starts a kernel, from the times of 1,382 candidates for 397 contractions, in graphs on one
+# NVIDIA H200 (docs/gpu/candidates.jsonl.gz): a view takes 18 us, a permute 31, most of it on the
+# host. Rates are from what is published of A100 and H100: 2 to 3.4 TB/s, 150 to 500 TFLOP/s of
+# TF32, which TensorFlow multiplies float32 in by itself, and twice that of halves. cuBLAS takes
+# either operand transposed for nothing.
 GPU = replace(
     CPU,
     name="gpu",
-    # The executor takes as long as on a CPU; to start a kernel on the device takes 3 to 5 us more.
-    eager_launch=12.0,
-    graph_launch=0.5,
-    device_launch=5.0,
+    eager_launch=18.0,
+    graph_launch=18.0,
+    device_launch=13.0,
     stream=2_000_000.0,
     # BFC's allocator keeps memory; nothing is fresh.
     fresh_limit=2**62,
