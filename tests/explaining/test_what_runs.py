@@ -130,7 +130,8 @@ class Ops:
         if kind == "GatherV2":
             x = self.made(parts[0])[1][0]
             # A permute of more dimensions than `tf.transpose` takes well is a gather, too.
-            all_of_it = x.shape.num_elements() == inputs[0].shape.num_elements()
+            count = x.shape.num_elements()
+            all_of_it = count is not None and count == inputs[0].shape.num_elements()
             name = "permute" if x.shape.rank > MAX_PERMUTE_DIMS and all_of_it else "diagonal"
             return f"{name}({self.call(x)}, by='gather')"
         if kind == "UnsortedSegmentSum":
