@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA, XLA_UNKNOWN_DIMS
 from tf_einsum_grad.algebra.equation import Equation
 from tf_einsum_grad.execution.kernels import _Rows, assemble
-from tf_einsum_grad.execution.shapes import Sizes, int_vector
+from tf_einsum_grad.execution.shapes import Sizes, int_constant
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
 from tf_einsum_grad.lowering.instructions import Diagonal, EmbedDiagonal, Permute
 from tf_einsum_grad.ops import einsum
@@ -108,8 +108,8 @@ def test_rows_beyond_32_bits_are_counted_in_64():
 
 
 def test_shapes_beyond_32_bits_are_told_in_64():
-    assert [int_vector([n, 2]).dtype for n in (2**31 - 1, 2**31)] == [tf.int32, tf.int64]
-    assert int_vector([2**31, 2]).numpy().tolist() == [2**31, 2]
+    assert [int_constant([n, 2]).dtype for n in (2**31 - 1, 2**31)] == [tf.int32, tf.int64]
+    assert int_constant([2**31, 2]).numpy().tolist() == [2**31, 2]
 
 
 @pytest.mark.parametrize("mode", MODES[:2], ids=str)

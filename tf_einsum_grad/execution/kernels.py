@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_einsum_grad.execution.shapes import Dim, Sizes, int_vector, leave_one, product
+from tf_einsum_grad.execution.raw import ops
+from tf_einsum_grad.execution.shapes import Dim, Sizes, int_constant, leave_one, product
 from tf_einsum_grad.lowering import instructions as do
 from tf_einsum_grad.lowering.contraction import Lowering
 from tf_einsum_grad.lowering.instructions import Groups
@@ -23,8 +23,6 @@ __all__ = ["assemble"]
 
 Unary = Callable[[tf.Tensor], tf.Tensor]
 Kernel = Callable[..., tf.Tensor]
-
-_ops: Any = tf.raw_ops  # generated, and without types
 
 
 def assemble(lowering: Lowering, sizes: Sizes) -> Kernel:
@@ -103,8 +101,8 @@ def _cast_around(run: Kernel, compute: str) -> Kernel:
     compute_dtype = tf.as_dtype(compute)
 
     def cast_run(*operands: tf.Tensor) -> tf.Tensor:
-        wide = [_ops.Cast(x=x, DstT=compute_dtype) for x in operands]
-        narrow: tf.Tensor = _ops.Cast(x=run(*wide), DstT=operands[0].dtype)
+        wide = [ops.Cast(x=x, DstT=compute_dtype) for x in operands]
+        narrow: tf.Tensor = ops.Cast(x=run(*wide), DstT=operands[0].dtype)
         return narrow
 
     return cast_run
@@ -113,8 +111,8 @@ def _cast_around(run: Kernel, compute: str) -> Kernel:
 def _permute(instruction: do.Permute, source: Groups, sizes: Sizes) -> Unary:
     if instruction.kernel == "gather":
         return _permute_by_gather(instruction.axes, source, sizes)
-    axes = int_vector(instruction.axes)
-    return lambda x: _ops.Transpose(x=x, perm=axes)
+    axes = int_constant(instruction.axes)
+    return lambda x: ops.Transpose(x=x, perm=axes)
 
 
 def _permute_by_gather(axes: Sequence[int], source: Groups, sizes: Sizes) -> Unary:
@@ -132,13 +130,13 @@ def _permute_by_gather(axes: Sequence[int], source: Groups, sizes: Sizes) -> Una
         _sums([(dims[axis], strides[axis]) for axis in part])
         for part in (outer[:half], outer[half:])
     ]
-    rows = [math.prod(dims) // row, row] if together else [-1]
-    shape = [dims[axis] for axis in axes]
+    rows = int_constant([math.prod(dims) // row, row] if together else [-1])
+    shape = int_constant([dims[axis] for axis in axes])
 
     def run(x: tf.Tensor) -> tf.Tensor:
         places = tf.reshape(parts[0][:, np.newaxis] + tf.constant(parts[1]), [-1])
-        found = _ops.GatherV2(params=_ops.Reshape(tensor=x, shape=rows), indices=places, axis=0)
-        permuted: tf.Tensor = _ops.Reshape(tensor=found, shape=shape)
+        found = ops.GatherV2(params=ops.Reshape(tensor=x, shape=rows), indices=places, axis=0)
+        permuted: tf.Tensor = ops.Reshape(tensor=found, shape=shape)
         return permuted
 
     return run
@@ -155,18 +153,17 @@ def _sums(dims: Sequence[tuple[int, int]]) -> np.ndarray:
 def _reshape(instruction: do.Reshape, source: Groups, sizes: Sizes) -> Unary:
     shape = sizes.known_shape(instruction.groups)
     if shape is not None:
-        return lambda x: _ops.Reshape(tensor=x, shape=shape)
+        return lambda x: sizes.reshape(x, shape)
 
     shape_but_one = sizes.shape_but_one(instruction.groups)
     if shape_but_one is not None:
-        return lambda x: _ops.Reshape(tensor=x, shape=shape_but_one)
+        return lambda x: sizes.reshape(x, shape_but_one)
 
     def run(x: tf.Tensor) -> tf.Tensor:
         entries = leave_one(sizes.entries(instruction.groups, source, x))
         if not all(isinstance(entry, int) for entry in entries) and instruction.only_ones(source):
             return _move_ones(x, source, instruction.groups)
-        shaped: tf.Tensor = _ops.Reshape(tensor=x, shape=sizes.join(entries))
-        return shaped
+        return sizes.reshape(x, sizes.join(entries))
 
     return run
 
@@ -174,28 +171,28 @@ def _reshape(instruction: do.Reshape, source: Groups, sizes: Sizes) -> Unary:
 def _move_ones(x: tf.Tensor, source: Groups, target: Groups) -> tf.Tensor:
     """A reshape that takes no shape."""
     ones = [axis for axis, group in enumerate(source) if not group]
-    x = _ops.Squeeze(input=x, axis=ones) if ones else x
+    x = ops.Squeeze(input=x, axis=ones) if ones else x
     for axis, group in enumerate(target):
-        x = x if group else _ops.ExpandDims(input=x, axis=axis)
+        x = x if group else ops.ExpandDims(input=x, axis=axis)
     return x
 
 
 def _broadcast(instruction: do.Broadcast, source: Groups, sizes: Sizes) -> Unary:
     shape = sizes.known_shape(instruction.groups)
     if shape is not None:
-        return lambda x: _ops.BroadcastTo(input=x, shape=shape)
-    return lambda x: _ops.BroadcastTo(
+        return lambda x: ops.BroadcastTo(input=x, shape=shape)
+    return lambda x: ops.BroadcastTo(
         input=x, shape=sizes.join(sizes.entries(instruction.groups, source, x))
     )
 
 
 def _stretch(instruction: do.Stretch, sizes: Sizes, k: int) -> Unary:
-    return lambda x: _ops.BroadcastTo(input=x, shape=sizes.stretched_shape(k, instruction.labels))
+    return lambda x: ops.BroadcastTo(input=x, shape=sizes.stretched_shape(k, instruction.labels))
 
 
 def _sum(instruction: do.Sum, source: Groups, sizes: Sizes) -> Unary:
-    axes = int_vector(instruction.axes)
-    return lambda x: _ops.Sum(input=x, axis=axes)
+    axes = int_constant(instruction.axes)
+    return lambda x: ops.Sum(input=x, axis=axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,22 +235,22 @@ class _Rows:
 
 def _diagonal(instruction: do.Diagonal, source: Groups, sizes: Sizes) -> Unary:
     if instruction.kernel == "diag_part":
-        return lambda x: _ops.MatrixDiagPart(input=x)
+        return lambda x: ops.MatrixDiagPart(input=x)
     rows = _Rows.of(instruction, sizes)
     shape = _shape([sizes.read(group) for group in instruction.groups], sizes)
     if instruction.kernel == "stride":
         # Every (n + 1)-th element of the last two axes as one.
         matrices = _shape([rows.before, product([rows.n, rows.n])], sizes)
         index = (slice(None), slice(None, None, rows.n + 1))
-        return lambda x: _ops.Reshape(
-            tensor=_ops.Reshape(tensor=x, shape=matrices)[index], shape=shape
+        return lambda x: ops.Reshape(
+            tensor=ops.Reshape(tensor=x, shape=matrices)[index], shape=shape
         )
     flat = _shape([rows.n_large, rows.after], sizes)
 
     def run(x: tf.Tensor) -> tf.Tensor:
-        params = _ops.Reshape(tensor=x, shape=flat)
-        found = _ops.GatherV2(params=params, indices=rows.find(), axis=0)
-        shaped: tf.Tensor = _ops.Reshape(tensor=found, shape=shape)
+        params = ops.Reshape(tensor=x, shape=flat)
+        found = ops.GatherV2(params=params, indices=rows.find(), axis=0)
+        shaped: tf.Tensor = ops.Reshape(tensor=found, shape=shape)
         return shaped
 
     return run
@@ -261,7 +258,7 @@ def _diagonal(instruction: do.Diagonal, source: Groups, sizes: Sizes) -> Unary:
 
 def _embed_diagonal(instruction: do.EmbedDiagonal, source: Groups, sizes: Sizes) -> Unary:
     if instruction.kernel == "diag":
-        return lambda x: _ops.MatrixDiag(diagonal=x)
+        return lambda x: ops.MatrixDiag(diagonal=x)
     rows = _Rows.of(instruction, sizes)
     dims = [sizes.read(group) for group in instruction.groups]
     dims.insert(instruction.second, rows.n)
@@ -276,8 +273,8 @@ def _embed_by_set_diag(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
     shape = sizes.join(dims)
 
     def run(x: tf.Tensor) -> tf.Tensor:
-        zeros = _ops.Fill(dims=shape, value=tf.zeros([], x.dtype))
-        embedded: tf.Tensor = _ops.MatrixSetDiag(input=zeros, diagonal=x)
+        zeros = ops.Fill(dims=shape, value=tf.zeros([], x.dtype))
+        embedded: tf.Tensor = ops.MatrixSetDiag(input=zeros, diagonal=x)
         return embedded
 
     return run
@@ -285,9 +282,9 @@ def _embed_by_set_diag(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
 
 def _embed_by_segment_sum(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
     shape, flat = _shape(dims, sizes), _shape([rows.n_small, rows.after], sizes)
-    return lambda x: _ops.Reshape(
-        tensor=_ops.UnsortedSegmentSum(
-            data=_ops.Reshape(tensor=x, shape=flat),
+    return lambda x: ops.Reshape(
+        tensor=ops.UnsortedSegmentSum(
+            data=ops.Reshape(tensor=x, shape=flat),
             segment_ids=rows.find(),
             num_segments=rows.n_large,
         ),
@@ -302,9 +299,9 @@ def _embed_by_select(rows: _Rows, dims: list[Dim], sizes: Sizes) -> Unary:
     def run(x: tf.Tensor) -> tf.Tensor:
         index = tf.range(rows.n)
         equal = tf.equal(index[:, tf.newaxis, tf.newaxis, tf.newaxis], index[:, tf.newaxis])
-        values = _ops.Reshape(tensor=x, shape=column)
-        selected = _ops.SelectV2(condition=equal, t=values, e=tf.zeros([], x.dtype))
-        shaped: tf.Tensor = _ops.Reshape(tensor=selected, shape=shape)
+        values = ops.Reshape(tensor=x, shape=column)
+        selected = ops.SelectV2(condition=equal, t=values, e=tf.zeros([], x.dtype))
+        shaped: tf.Tensor = ops.Reshape(tensor=selected, shape=shape)
         return shaped
 
     return run
@@ -319,32 +316,32 @@ _EMBED: dict[do.EmbedKernel, Callable[[_Rows, list[Dim], Sizes], Unary]] = {
 
 def _zeros(instruction: do.Zeros, dtype: str, sizes: Sizes) -> Kernel:
     shape = sizes.join([sizes.read(group) for group in instruction.groups])
-    return lambda *operands: _ops.Fill(dims=shape, value=tf.zeros([], dtype))
+    return lambda *operands: ops.Fill(dims=shape, value=tf.zeros([], dtype))
 
 
 def _matmul(instruction: do.MatMul) -> Kernel:
     flip_a, flip_b = instruction.transpose_a, instruction.transpose_b
     if not instruction.batched:
-        return lambda a, b: _ops.MatMul(a=a, b=b, transpose_a=flip_a, transpose_b=flip_b)
+        return lambda a, b: ops.MatMul(a=a, b=b, transpose_a=flip_a, transpose_b=flip_b)
 
     def run(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         # The batched op only knows the conjugate transpose.
         if a.dtype.is_complex:
             a = tf.math.conj(a) if flip_a else a
             b = tf.math.conj(b) if flip_b else b
-        matrices: tf.Tensor = _ops.BatchMatMulV2(x=a, y=b, adj_x=flip_a, adj_y=flip_b)
+        matrices: tf.Tensor = ops.BatchMatMulV2(x=a, y=b, adj_x=flip_a, adj_y=flip_b)
         return matrices
 
     return run
 
 
 def _multiply(instruction: do.Multiply) -> Kernel:
-    return lambda a, b: _ops.Mul(x=a, y=b)
+    return lambda a, b: ops.Mul(x=a, y=b)
 
 
 def _native_einsum(instruction: do.NativeEinsum) -> Kernel:
     equation = instruction.equation
-    return lambda a, b: _ops.Einsum(inputs=[a, b], equation=equation)
+    return lambda a, b: ops.Einsum(inputs=[a, b], equation=equation)
 
 
 _ASSEMBLE: dict[type[do.Transform], Callable[..., Unary]] = {

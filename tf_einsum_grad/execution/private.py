@@ -7,6 +7,8 @@
 * An op's own gradient function, which is freed with its graph: `tf.custom_gradient` keeps every
   graph, under a name that a loaded one does not know. Without it, `tf.custom_gradient` is used.
 * The class of eager tensors, to tell them apart without making one. Without it, one is made.
+* How a graph makes an op, and how tapes are told of it: what `tf.raw_ops` does around that takes as
+  long again. Without it, or where `tf.debugging` looks at each op, `tf.raw_ops` is used.
 * Whether XLA will compile the graph being traced: XLA wants other lowerings. Without it, "no".
 * Whether forward mode follows a tensor: what runs in loops is then done at once. Without it, "no".
 * The device scope of the graph being traced: a GPU wants other lowerings. Without it, none.
@@ -16,8 +18,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -26,13 +29,16 @@ __all__ = [
     "EAGER_TENSOR",
     "HAS_OP_GRADIENT",
     "HAS_RECORD",
+    "add_op",
     "belongings",
     "bring_here",
+    "can_add_ops",
     "device_scope",
     "give_gradient",
     "give_gradients",
     "has_tangents",
     "in_xla_context",
+    "is_plain_function",
     "leave_unconverted",
     "needs_gradient",
     "note",
@@ -46,6 +52,7 @@ __all__ = [
     "update_slice",
 ]
 
+Attribute = bool | int | str | tuple[tf.DType, ...]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 try:
@@ -59,6 +66,19 @@ except ImportError:
     HAS_RECORD = False
 
 HAS_OP_GRADIENT = hasattr(tf.Graph, "_override_gradient_function")  # which sets it
+
+try:
+    from tensorflow.python.eager import execute as _execute
+    from tensorflow.python.framework import op_callbacks as _op_callbacks
+
+    _HAS_ADD_OP = (
+        HAS_RECORD
+        and hasattr(tf.Graph, "_create_op_internal")
+        and all(hasattr(_execute, name) for name in ("must_record_gradient", "record_gradient"))
+        and hasattr(_op_callbacks, "should_invoke_op_callbacks")
+    )
+except ImportError:
+    _HAS_ADD_OP = False
 
 try:
     EAGER_TENSOR: type = tf.__internal__.EagerTensor
@@ -138,13 +158,102 @@ def record_several(
     _record.record_operation("TfEinsumGrad", list(results), list(operands), vjp)
 
 
-def belongings(graph: tf.Graph) -> dict[Any, tf.Tensor]:
-    """Tensors that this package keeps with a graph, for as long as it lives, by what they are."""
-    kept: dict[Any, tf.Tensor] | None = getattr(graph, "_tf_einsum_grad", None)
+def can_add_ops() -> bool:
+    """Whether `add_op` may make the ops of graphs."""
+    return HAS_RECORD and _HAS_ADD_OP and not _op_callbacks.should_invoke_op_callbacks()
+
+
+def add_op(
+    kind: str, inputs: Sequence[tf.Tensor], attributes: Mapping[str, Attribute]
+) -> Sequence[tf.Tensor]:
+    """Makes an op in the graph being traced.
+
+    Args:
+        kind: of op.
+        inputs: in the op's own order, those in lists too.
+        attributes: those that neither follow from single inputs nor have a default.
+
+    Returns:
+        Its outputs.
+    """
+    graph: Any = tf.compat.v1.get_default_graph()
+    attrs = {name: _encode(type(value).__name__, value) for name, value in attributes.items()}
+    op = graph._create_op_internal(kind, inputs, attrs=attrs)
+    outputs: Sequence[tf.Tensor] = op.outputs
+    if _execute.must_record_gradient() and any(needs_gradient(x) for x in op.inputs):
+        _execute.record_gradient(kind, op.inputs, _recorded_attributes(op, attributes), outputs)
+    return outputs
+
+
+_defaults: dict[str, tuple[tuple[str, Any], ...]] = {}
+
+
+def _recorded_attributes(op: Any, given: Mapping[str, Attribute]) -> tuple[Any, ...]:
+    """What a tape is told of an op: names of attributes, each with its value.
+
+    To ask the op takes 5 us for each. Its types are those of its inputs; the others are what the
+    caller gave, or defaults, which are asked for once.
+    """
+    if op.type not in _defaults:
+        kinds = {attribute.name: attribute.type for attribute in op.op_def.attr}
+        places = {name: k for k, arg in enumerate(op.op_def.input_arg) for name in [arg.type_attr]}
+        n_after = len(op.op_def.input_arg)
+        _defaults[op.type] = tuple(
+            # Only the first input may be a list; the others are counted from the end.
+            (name, (places[name] - n_after if places[name] else 0,))
+            if name in places
+            else (name, None if kind in ("int", "list(type)") else op.get_attr(name))
+            for name, kind in kinds.items()
+        )
+    values: list[Any] = []
+    for name, value in _defaults[op.type]:
+        own: Any = given.get(name, value)
+        if isinstance(value, tuple):
+            own = op.inputs[value[0]].dtype
+        elif own is None:
+            own = op.get_attr(name)
+        values += name, own.encode() if isinstance(own, str) else own
+    return tuple(values)
+
+
+@lru_cache(maxsize=4096)
+def _encode(kind: str, value: Attribute) -> Any:
+    """An attribute as a graph has it; True is not 1."""
+    encoded = tf.compat.v1.AttrValue()
+    if kind == "bool":
+        encoded.b = value
+    elif kind == "int":
+        encoded.i = value
+    elif kind == "str":
+        encoded.s = value.encode()  # type: ignore[union-attr]
+    else:
+        encoded.list.type.extend([dtype.as_datatype_enum for dtype in value])  # type: ignore[union-attr]
+    return encoded
+
+
+def _pass_on(tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    """The same tensors, by one op."""
+    if can_add_ops():
+        return add_op("IdentityN", tensors, {"T": tuple([x.dtype for x in tensors])})
+    passed: Sequence[tf.Tensor] = tf.raw_ops.IdentityN(input=list(tensors))
+    return passed
+
+
+def belongings(graph: tf.Graph) -> dict[Any, Any]:
+    """What this package keeps with a graph, for as long as it lives."""
+    kept: dict[Any, Any] | None = getattr(graph, "_tf_einsum_grad", None)
     if kept is None:
         kept = {}
         graph._tf_einsum_grad = kept  # type: ignore[attr-defined]
     return kept
+
+
+def is_plain_function(graph: tf.Graph) -> bool:
+    """Whether a graph is a function's, outside of branches and loops of TensorFlow 1.
+
+    There, what one op made serves all that come after it.
+    """
+    return hasattr(graph, "capture") and getattr(graph, "_control_flow_context", None) is None
 
 
 def bring_here(x: tf.Tensor) -> tf.Tensor:
@@ -163,6 +272,7 @@ def give_gradient(
     result: tf.Tensor,
     operands: Sequence[tf.Tensor],
     pull_back: Callable[[Sequence[tf.Tensor], tf.Tensor], list[tf.Tensor | None]],
+    always: bool = True,
 ) -> tf.Tensor:
     """Makes `pull_back` the gradient of what computes `result` in a graph.
 
@@ -173,14 +283,18 @@ def give_gradient(
         result: of the graph being traced.
         operands: what it was computed from, of the same graph.
         pull_back: of the operands, which are handed to it as that op has them, and the cotangent.
+        always: whether it is worth another op; without it the kernels are differentiated one by
+            one, where several made the result.
 
     Returns:
         The tensor to go on with.
     """
-    op = result.op
+    op: Any = result.op
     places = _places(op, operands)
     if places is None:
-        result = tf.raw_ops.IdentityN(input=[result, *operands])[0]
+        if not always:
+            return result
+        result = _pass_on([result, *operands])[0]
         op, places = result.op, list(range(1, len(operands) + 1))
 
     def gradient(op: tf.Operation, cotangent: tf.Tensor, *_: object) -> list[tf.Tensor | None]:
@@ -190,8 +304,8 @@ def give_gradient(
             gradients[place] = own
         return gradients
 
-    op._gradient_function = gradient  # type: ignore[attr-defined]
-    op._tf_einsum_grad_places = tuple(places)  # type: ignore[attr-defined]
+    op._gradient_function = gradient
+    op._tf_einsum_grad_places = tuple(places)
     return result
 
 
@@ -202,12 +316,12 @@ def give_gradients(
 ) -> list[tf.Tensor]:
     """`give_gradient` for several results: of the operands, and the cotangent of each result."""
     n = len(results)
-    passed = tf.raw_ops.IdentityN(input=[*results, *operands])
+    passed = _pass_on([*results, *operands])
 
     def gradient(op: tf.Operation, *cotangents: Any) -> list[tf.Tensor | None]:
         return [None] * n + pull_back(list(op.inputs)[n:], cotangents[:n])
 
-    passed[0].op._gradient_function = gradient
+    passed[0].op._gradient_function = gradient  # type: ignore[attr-defined]
     return list(passed[:n])
 
 

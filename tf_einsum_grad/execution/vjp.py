@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from tf_einsum_grad.algebra.dtypes import is_differentiable
 from tf_einsum_grad.execution import kernels, private
-from tf_einsum_grad.execution.shapes import Dim, Sizes
+from tf_einsum_grad.execution.raw import ops
+from tf_einsum_grad.execution.shapes import Dim, Sizes, shape_of
 from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.lower import lower
 from tf_einsum_grad.lowering.symmetry import mirrored
@@ -39,8 +40,6 @@ Gradients = list[tf.Tensor | None]
 Vjp = Callable[[tf.Tensor], Gradients]
 # Of the operands, the cotangent, and whether each operand needs a gradient.
 PullBack = Callable[[Sequence[tf.Tensor], Any, Sequence[bool]], Gradients]
-
-_ops: Any = tf.raw_ops  # generated, and without types
 
 
 def _pull_back(
@@ -140,6 +139,8 @@ def contract_in_graph(
     contraction: Contraction,
     operands: Sequence[tf.Tensor],
     given: Mapping[str, Dim] | None = None,
+    backward: bool = False,
+    like: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """One contraction of one or two operands in the graph being traced, with its gradient.
 
@@ -149,14 +150,20 @@ def contract_in_graph(
         contraction: what to compute.
         operands: of this graph, or of one around it.
         given: sizes of labels that no operand has, as far as the contraction does not know them.
+        backward: whether it is a VJP of another. Few are differentiated again, those mostly under a
+            tape that sees it: else nothing is added for that, and views are shared, which a tape
+            that began in between would not follow.
+        like: a tensor that has the result's shape, if there is one.
     """
     lowering = lower(contraction)
     if lowering.is_identity:
         same: tf.Tensor = tf.identity(operands[0])
         return same
+    last = backward and not private.recording()
 
     def run(*operands: tf.Tensor) -> tf.Tensor:
-        return kernels.assemble(lowering, Sizes(contraction, operands, given))(*operands)
+        sizes = Sizes(contraction, operands, given, last, like)
+        return kernels.assemble(lowering, sizes)(*operands)
 
     if not is_differentiable(contraction.dtype):
         return run(*operands)
@@ -166,7 +173,7 @@ def contract_in_graph(
     ) -> Gradients:
         return pull_back_in_graph(contraction, operands, cotangent, needed)
 
-    result = with_rule(run, pull_back, operands)
+    result = with_rule(run, pull_back, operands, last=last)
     private.note(result, contraction)
     return result
 
@@ -176,6 +183,7 @@ def with_rule(
     pull_back: PullBack,
     operands: Sequence[tf.Tensor],
     hidden: bool = False,
+    last: bool = False,
 ) -> tf.Tensor:
     """Runs a function of tensors, with its gradient, in eager mode or in the graph being traced.
 
@@ -185,6 +193,7 @@ def with_rule(
             takes all it needs from these operands, which are of the graph that it runs in.
         operands: of this graph, or of one around it.
         hidden: whether what runs is kept from tapes and accumulators, which know the rule alone.
+        last: whether no op is added to hold the rule, where TensorFlow can do without.
     """
     everything = [True] * len(operands)
     eager = tf.executing_eagerly()
@@ -205,6 +214,7 @@ def with_rule(
                 run(*operands),
                 operands,
                 lambda residuals, cotangent: pull_back(residuals, cotangent, everything),
+                not last,
             )
     if any(needed):
         private.record(result, operands, lambda cotangent: pull_back(operands, cotangent, needed))
@@ -262,8 +272,9 @@ def pull_back_in_graph(
             and dict(transposed.sizes)[label] is None
         ]
         own = contraction.equation.inputs[k]
-        given = {x: tf.shape(operands[k])[own.index(names[x])] for x in unknown}
-        result = contract_in_graph(transposed, others, given)
+        given = {x: shape_of(operands[k])[own.index(names[x])] for x in unknown}
+        like = None if contraction.stretches(k) else operands[k]
+        result = contract_in_graph(transposed, others, given, backward=True, like=like)
         if not contraction.stretches(k):
             return result
         kept = contraction.equation.output
@@ -278,11 +289,11 @@ def _fit(gradient: tf.Tensor, operand: tf.Tensor, contracted: bool) -> tf.Tensor
     Where instead the other operand was, along a label that both contract, the gradient has this
     operand's 1, and is alike all along it: `contracted` says whether that may be.
     """
-    shape = _ops.Shape(input=operand)
-    axes = _ops.BroadcastGradientArgs(s0=shape, s1=_ops.Shape(input=gradient)).r0
-    fitted: tf.Tensor = _ops.Sum(input=gradient, axis=axes, keep_dims=True)
+    shape = shape_of(operand)
+    axes = ops.BroadcastGradientArgs(s0=shape, s1=shape_of(gradient))[0]
+    fitted: tf.Tensor = ops.Sum(input=gradient, axis=axes, keep_dims=True)
     if contracted:
-        fitted = _ops.BroadcastTo(input=fitted, shape=shape)
+        fitted = ops.BroadcastTo(input=fitted, shape=shape)
     fitted.set_shape(operand.shape)
     return fitted
 

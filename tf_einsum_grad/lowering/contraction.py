@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tf_einsum_grad.algebra.equation import Equation, canonical
 from tf_einsum_grad.algebra.sizes import Size
@@ -94,6 +95,7 @@ class Contraction:
         """The sizes to decide with: those that are known, and the hints."""
         return dict(self.sizes) | dict(self.hints)
 
+    @lru_cache(maxsize=16384)  # noqa: B019 - contractions are few, and kept by others too
     def transpose(self, k: int) -> Contraction:
         """The contraction that computes the VJP with respect to operand `k`.
 
@@ -115,6 +117,7 @@ class Contraction:
         """Whether operand `k` may be stretched, or the other one along what both contract."""
         return any(label in self.equation.inputs[k] for label in self.elastic)
 
+    @lru_cache(maxsize=16384)  # noqa: B019
     def transposed_labels(self, k: int) -> dict[str, str]:
         """Each label of `transpose(k)` with the label of this contraction that it stands for."""
         own = self.equation.transpose(k)
