@@ -139,12 +139,47 @@ def installing(steps: int) -> None:
     print(f"installing: 2 x {steps} under 6 x {steps} calls, {wrong} wrong, native {restored}")
 
 
+def graphs(rounds: int) -> None:
+    """What traces a graph anew each time, with 4 to 8 MB that it would hold if it were kept."""
+    fresh = {
+        "vectorized_map": (tf.ones([8, 512, 512]), tf.ones([512, 16])),
+        "batch_jacobian": (tf.ones([4, 2**14]), tf.ones([2**14, 64])),
+        "Dataset.map": (tf.ones([2**20, 2]), tf.ones([])),
+        "retrace": (tf.ones([2, 512]), tf.ones([512, 2048])),
+    }
+
+    def call(name: str, x: tf.Tensor, w: tf.Tensor) -> object:
+        if name == "vectorized_map":
+            return tf.vectorized_map(lambda row: teg.einsum("ij,jk->ik", row, w), x)
+        if name == "batch_jacobian":
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = teg.einsum("bi,ij->bj", x, w)
+            return tape.batch_jacobian(y, x)
+        if name == "Dataset.map":
+            return list(tf.data.Dataset.range(2).map(lambda _: teg.einsum("ij->j", x)))
+        held = tf.Variable(w)
+        return tf.function(lambda x: teg.einsum("ij,jk->ik", x, held))(x)
+
+    tf.get_logger().setLevel("ERROR")  # which warns of retracing, as is meant here
+    for name, (x, w) in fresh.items():
+        sizes = []
+        for n in range(rounds + 1):
+            call(name, x, w)
+            if n in (rounds // 4, rounds // 2, rounds):
+                sizes.append(round(resident()))
+        print(f"graphs: {name}, MiB after a quarter, half and all of {rounds} rounds: {sizes}")
+        if sizes[2] - sizes[1] > 50:
+            raise SystemExit(f"graphs: {name} grows")
+
+
 PARTS = {
     threads: 500,
     shapes: 20_000,
     training: 10_000,
     workers: 1,
     installing: 300,
+    graphs: 200,
 }
 
 

@@ -100,6 +100,18 @@ def test_a_tape_is_told_what_raw_ops_tell_it(kind, monkeypatch):
     assert len(told) == 3 and told[0] == told[1] == told[2]
 
 
+def test_what_one_op_was_given_is_no_default_of_the_next(monkeypatch):
+    told = []
+    monkeypatch.setattr(private._execute, "record_gradient", lambda *x: told.append(x[2]))
+    monkeypatch.setattr(private, "_defaults", {})
+    with tf.Graph().as_default(), tf.GradientTape() as tape:
+        x, _ = operands()
+        tape.watch(x)
+        for given in ({"keep_dims": True}, {}):
+            ops.Sum(input=x, axis=tf.constant([0]), **given)
+    assert [dict(zip(t[::2], t[1::2], strict=True))["keep_dims"] for t in told] == [True, False]
+
+
 def test_a_constant_of_eager_mode_and_a_tensor_from_outside_are_brought_here():
     x, y = operands()
 

@@ -1,4 +1,5 @@
 import itertools
+import math
 import random
 
 import numpy as np
@@ -11,6 +12,7 @@ from tf_einsum_grad.lowering.contraction import Contraction
 from tf_einsum_grad.lowering.instructions import Permute
 from tf_einsum_grad.lowering.lower import cost_both_ways, lower
 from tf_einsum_grad.lowering.machine import Machine
+from tf_einsum_grad.planning import plan as planning
 from tf_einsum_grad.planning.path import find_path
 from tf_einsum_grad.planning.plan import make_plan
 
@@ -197,3 +199,34 @@ def test_steps_of_a_path_that_takes_several_at_once(path, steps):
 
 def test_left_to_right_without_an_optimizer():
     assert find_path(Equation(("a",) * 4, ""), {"a": 2}, False) == ((0, 1), (0, 2), (0, 1))
+
+
+def test_what_is_over_before_an_operand_is_read_takes_the_order_of_a_matmul(monkeypatch):
+    """Every other step's labels stand in the cheapest order; of these nobody asks."""
+    asked = []
+
+    def cost(contraction):
+        asked.append(contraction)
+        return cost_both_ways(contraction)
+
+    monkeypatch.setattr(planning, "cost_both_ways", cost)
+    for n, tries in ((400, False), (4, True)):  # with a large operand and without
+        asked.clear()
+        plan("ab,bc,acxy->xy", (4, 5), (5, 6), (4, 6, n, n))
+        assert ("ab,bc->ca" in [str(contraction.equation) for contraction in asked]) == tries
+
+
+def test_a_path_that_costs_more_than_it_may_is_left_early(monkeypatch):
+    weights = []
+
+    class Planner(planning._Planner):
+        def weigh(self, path, most):
+            again = planning_class(self.equation, self.contraction, self.sizes)
+            weights.append((super().weigh(path, most), again.weigh(path, 1e-9)))
+            return weights[-1][0]
+
+    planning_class = planning._Planner
+    monkeypatch.setattr(planning, "_Planner", Planner)
+    plan("ab,bc,cd,de->ae", *[(9, 9)] * 4)
+    assert weights[0][0] < math.inf
+    assert all(early == math.inf for _, early in weights)

@@ -91,6 +91,5 @@ def num_elements(labels: Iterable[str], sizes: Mapping[str, Size]) -> int:
         >>> num_elements("ij", {"i": 3, "j": 4, "k": 5})
         12
     """
-    return math.prod(
-        UNKNOWN_SIZE if size is None else size for size in (sizes[label] for label in labels)
-    )
+    found = [sizes[label] for label in labels]
+    return math.prod([UNKNOWN_SIZE if size is None else size for size in found])

@@ -20,6 +20,7 @@ from tf_einsum_grad.execution.operands import (
     check_dtypes,
     convert_operands,
     eager_signature,
+    eager_tensors,
     read_dtype,
     signature,
 )
@@ -55,9 +56,14 @@ def run_eager_call(text: str, operands: Sequence[Any], optimize: str) -> tf.Tens
     """
     known = eager_signature(operands)
     if known is None:
-        if not tf.executing_eagerly() or not all(isinstance(x, _PLAIN) for x in operands):
+        if not tf.executing_eagerly():
             return None
-        operands = convert_operands(text, operands)
+        tensors = eager_tensors(operands) if operands else None
+        if tensors is None:
+            if not all(isinstance(x, _PLAIN) for x in operands):
+                return None
+            tensors = convert_operands(text, operands)
+        operands = tensors
         known = signature(operands)
     machine = machine_of(operands, "eager")
     return _run(text, _prepare_eagerly(text, *known, optimize, machine), operands, {})

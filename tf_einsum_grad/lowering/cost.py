@@ -21,7 +21,7 @@ from tf_einsum_grad.lowering.einsum_layout import einsum_layout
 from tf_einsum_grad.lowering.instructions import Groups, last_run
 from tf_einsum_grad.lowering.machine import Machine, MatMulKernel, Target
 
-__all__ = ["Cost", "count_flops", "price", "price_all"]
+__all__ = ["Cost", "cheapest", "count_flops", "price", "price_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,27 @@ def price_all(
     lowerings: Iterable[Lowering], sizes: Mapping[str, Size], machine: Machine
 ) -> list[Cost]:
     """What each of several lowerings of one contraction costs."""
-    elements: dict[Groups, int] = {}
-    return [_price(lowering, sizes, machine, elements) for lowering in lowerings]
+    pricer = None
+    costs = []
+    for lowering in lowerings:
+        pricer = pricer or _Pricer.of(lowering, sizes, machine)
+        cost = _price(lowering, pricer)
+        costs += [] if cost is None else [cost]
+    return costs
+
+
+def cheapest(
+    lowerings: Sequence[Lowering], sizes: Mapping[str, Size], machine: Machine
+) -> tuple[Lowering, Cost]:
+    """Of several lowerings of one contraction the first that costs least, and what it costs."""
+    pricer = _Pricer.of(lowerings[0], sizes, machine)
+    best, least = lowerings[0], _price(lowerings[0], pricer)
+    assert least is not None
+    for lowering in lowerings[1:]:
+        cost = _price(lowering, pricer, least)
+        if cost is not None and cost.microseconds < least.microseconds:
+            best, least = lowering, cost
+    return best, least
 
 
 def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Cost:
@@ -64,21 +83,24 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
         >>> price(transpose, {"a": 1000, "b": 3500}, CPU).microseconds
         8001.5
     """
-    return _price(lowering, sizes, machine, {})
+    cost = _price(lowering, _Pricer.of(lowering, sizes, machine))
+    assert cost is not None
+    return cost
 
 
-def _price(
-    lowering: Lowering,
-    sizes: Mapping[str, Size],
-    machine: Machine,
-    elements: dict[Groups, int],
-) -> Cost:
-    pricer = _Pricer(sizes, itemsize(lowering.dtype), lowering.target, machine, elements)
-    stages, operands = [], []
+def _price(lowering: Lowering, pricer: _Pricer, least: Cost | None = None) -> Cost | None:
+    """What a lowering costs; None as soon as it is plain that another, `least`, costs less."""
+    machine = pricer.machine
+    stages: list[Sequence[_Charge]] = []
+    operands = []
     for term, instructions in zip(lowering.equation.inputs, lowering.prepare, strict=True):
         charges, groups = pricer.follow(tuple(term), instructions)
         stages.append(charges)
         operands.append(groups)
+    if least is not None:
+        so_far = sum([charge.microseconds for charges in stages for charge in charges])
+        if so_far > least.microseconds:
+            return None
     microseconds = 0.0
     if isinstance(lowering.combine, do.Zeros):
         n_bytes = pricer.bytes(lowering.combine.groups)
@@ -103,7 +125,8 @@ def _price(
         microseconds += sum(charge.microseconds for charge in charges) + pricer.fresh_us(largest)
         moved += sum(charge.moved for charge in charges)
         scratch = max(scratch, largest)
-    return Cost(microseconds, count_flops(lowering.equation, sizes), moved, scratch)
+    flops = count_flops(lowering.equation, pricer.sizes) if least is None else least.flops
+    return Cost(microseconds, flops, moved, scratch)
 
 
 def count_flops(equation: Equation, sizes: Mapping[str, Size]) -> int:
@@ -136,7 +159,8 @@ class _Charge(NamedTuple):
 class _Pricer:
     """Prices instructions, for tensors of `item` bytes an element on one target and machine.
 
-    `known` is what was counted already: candidates are made of the same few tensors.
+    `known` is what was counted already: candidates are made of the same few tensors. `has_unknown`
+    is whether a size is not known.
     """
 
     sizes: Mapping[str, Size]
@@ -144,6 +168,13 @@ class _Pricer:
     target: Target
     machine: Machine
     known: dict[Groups, int]
+    has_unknown: bool
+
+    @classmethod
+    def of(cls, lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> _Pricer:
+        """What prices a lowering, and every other of the same contraction."""
+        item = itemsize(lowering.dtype)
+        return cls(sizes, item, lowering.target, machine, {}, None in sizes.values())
 
     def elements(self, groups: Groups) -> int:
         count = self.known.get(groups)
@@ -159,20 +190,26 @@ class _Pricer:
         return n_bytes / self.machine.fresh if n_bytes > self.machine.fresh_limit else 0.0
 
     def follow(
-        self, groups: Groups, instructions: Iterable[do.Transform]
-    ) -> tuple[list[_Charge], Groups]:
+        self, groups: Groups, instructions: Sequence[do.Transform]
+    ) -> tuple[Sequence[_Charge], Groups]:
         """A charge for each instruction on a tensor, and the groups that they leave."""
+        if not instructions:
+            return (), groups
         charges, launch = [], self.machine.launch(self.target)
         view = self.machine.launch(self.target, view=True)
         for instruction in instructions:
             result = instruction.result(groups)
             if isinstance(instruction, do.Reshape):
-                free = len(result) + 1 if instruction.only_ones(groups) else 2
-                charges.append(_Charge(view * self.shape_launches(result, free), 0, None))
+                many = 1
+                if self.has_unknown:
+                    free = len(result) + 1 if instruction.only_ones(groups) else 2
+                    many = self.shape_launches(result, free)
+                charges.append(_Charge(view * many, 0, None))
             else:
                 us, moved = self.transform(instruction, groups, result)
-                shape = self.shape_launches(result, 1) - 1 if _takes_shape(instruction) else 0
-                charges.append(_Charge(launch + view * shape + us, moved, self.bytes(result)))
+                if self.has_unknown and _takes_shape(instruction):
+                    us += view * (self.shape_launches(result, 1) - 1)
+                charges.append(_Charge(launch + us, moved, self.bytes(result)))
             groups = result
         return charges, groups
 

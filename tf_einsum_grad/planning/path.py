@@ -83,7 +83,7 @@ def find_path(
     equation: Equation,
     sizes: Mapping[str, Size],
     optimize: Optimize,
-    weigh: Callable[[Path], float] = lambda path: 0.0,
+    weigh: Callable[[Path, float], float] = lambda path, most: 0.0,
 ) -> Path:
     """A contraction path: at each step the positions of the operands that are contracted.
 
@@ -94,7 +94,8 @@ def find_path(
         sizes: each label with its size; None counts as large, so that a path is never chosen
             because an unknown dimension might be 1.
         optimize: what `hashable_optimize` gave, or an optimiser.
-        weigh: the price of a path, by which "auto" chooses among those of few FLOPs.
+        weigh: the price of a path, or infinity where that is more than what it is given, by which
+            "auto" chooses among those of few FLOPs.
 
     Raises:
         PathError: `optimize` is no optimiser, or no path for this equation.

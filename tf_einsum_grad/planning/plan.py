@@ -10,8 +10,9 @@ stand in the order that it likes best, with the gradients and the next step in v
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tf_einsum_grad.algebra.dtypes import DTYPES, is_differentiable
@@ -24,6 +25,11 @@ from tf_einsum_grad.lowering.lower import cost_both_ways, cost_of
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
 from tf_einsum_grad.planning.search import Path
+
+# Of an einsum with an operand of so many elements, a step with fewer than a share of them is over
+# before that operand is read, in whatever order the labels of its result stand.
+_LARGE = 2**14
+_NEGLIGIBLE = 64
 
 __all__ = ["Plan", "Step", "known_and_likely", "make_plan"]
 
@@ -120,13 +126,17 @@ def make_plan(
         return _Planner(
             equation,
             lambda step: Contraction.of(step, known, dtype, target, guesses, machine, elastic),
+            likely,
         )
 
     terms = tuple(term for _, term in start().terms)
     reduced = Equation(terms, equation.output)
     key = hashable_optimize(optimize)
     path = find_path(
-        reduced, likely, optimize if key is None else key, lambda path: start().weigh(path)
+        reduced,
+        likely,
+        optimize if key is None else key,
+        lambda path, most: start().weigh(path, most),
     )
     steps = start().follow(path)
     wide = DTYPES[dtype].accumulates_in
@@ -183,10 +193,19 @@ class _Planner:
     Args:
         equation: the einsum.
         contraction: a step's equation as what is lowered.
+        sizes: to decide with.
     """
 
-    def __init__(self, equation: Equation, contraction: Callable[[Equation], Contraction]) -> None:
+    def __init__(
+        self,
+        equation: Equation,
+        contraction: Callable[[Equation], Contraction],
+        sizes: Mapping[str, Size],
+    ) -> None:
         self.equation = equation
+        self.sizes = sizes
+        largest = max([num_elements(set(term), sizes) for term in equation.inputs])
+        self.negligible = largest / _NEGLIGIBLE if largest > _LARGE else 0
         self.contraction = contraction
         self.terms: list[tuple[int, str]] = []
         self.steps: list[Step] = []
@@ -206,9 +225,17 @@ class _Planner:
         self._finish()
         return tuple(self.steps)
 
-    def weigh(self, path: Path) -> float:
-        """What a path costs, with all gradients."""
-        return sum(cost_both_ways(step.contraction) for step in self.follow(path))
+    def weigh(self, path: Path, most: float) -> float:
+        """What a path costs, with all gradients; infinity as soon as that is more than `most`."""
+        total, n_weighed = 0.0, 0
+        for positions in path:
+            self._contract(positions)
+            total += sum([cost_both_ways(step.contraction) for step in self.steps[n_weighed:]])
+            n_weighed = len(self.steps)
+            if total > most:
+                return math.inf
+        self._finish()
+        return total + sum([cost_both_ways(step.contraction) for step in self.steps[n_weighed:]])
 
     def _reduce(self, number: int, subscripts: str) -> None:
         """Takes up an operand, without its repeated labels and those that nothing else has."""
@@ -255,6 +282,8 @@ class _Planner:
         if not rest and len(final) == len(kept):
             return final
         roles = DotRoles.of(lhs, rhs, kept)
+        if num_elements({*lhs, *rhs}, self.sizes) < self.negligible:
+            return "".join(roles.batch + roles.lhs_free + roles.rhs_free)
         candidates = [
             "".join(roles.batch + roles.lhs_free + roles.rhs_free),
             "".join(roles.batch + roles.rhs_free + roles.lhs_free),

@@ -52,7 +52,9 @@ def fewest_flops(equation: Equation, sizes: Mapping[str, int]) -> Path:
     return _path(_exact(_Network.of(equation, sizes)))
 
 
-def best_path(equation: Equation, sizes: Mapping[str, int], weigh: Callable[[Path], float]) -> Path:
+def best_path(
+    equation: Equation, sizes: Mapping[str, int], weigh: Callable[[Path, float], float]
+) -> Path:
     """A path of few FLOPs; among similar ones, that which weighs least.
 
     Similar paths take at most 1.5 times its FLOPs, and no intermediate that is both larger than its
@@ -62,7 +64,8 @@ def best_path(equation: Equation, sizes: Mapping[str, int], weigh: Callable[[Pat
     Args:
         equation: explicit, without ellipses, of three operands or more.
         sizes: each label with its size, from 1 on.
-        weigh: the price of a path; asked of up to ten operands, at most eight times.
+        weigh: the price of a path, or infinity where that is more than what it is given; asked of
+            up to ten operands, at most eight times.
     """
     network = _Network.of(equation, sizes)
     if len(network.terms) > _MOST_EXACT:
@@ -70,13 +73,13 @@ def best_path(equation: Equation, sizes: Mapping[str, int], weigh: Callable[[Pat
         return _path(_improve(network, min(starts, key=network.flops)))
     tree = _exact(network)
     best, is_similar = _path(tree), _similarity(network, tree)
-    weights = {best: _TIE * weigh(best)}
+    weights = {best: _TIE * weigh(best, math.inf)}
     pending = [network.greedy("memory-removed"), *_neighbors(tree)]
     while pending and len(weights) < _MOST_WEIGHED:
         tree = pending.pop(0)
         path = _path(tree)
         if path not in weights and is_similar(tree):
-            weights[path] = weigh(path)
+            weights[path] = weigh(path, weights[best])
             if weights[path] < weights[best]:
                 best, pending = path, list(_neighbors(tree))
     return best
