@@ -34,7 +34,7 @@ def test_every_order_in_every_context(wrapper, known):
     assert_as_native(wrapper, known, contexts.orders_of(wrapper))
 
 
-@pytest.mark.parametrize("known", ["batch", "dims"])
+@pytest.mark.parametrize("known", ["batch", "dims", "rank"])
 @pytest.mark.parametrize(
     "wrapper",
     [contexts.cond, contexts.while_loop, contexts.vectorized_map],

@@ -17,6 +17,7 @@ from tf_einsum_grad.algebra.equation import ELLIPSIS, Equation, fresh_labels
 from tf_einsum_grad.algebra.names import show_names
 from tf_einsum_grad.algebra.sizes import Binding
 from tf_einsum_grad.execution import private
+from tf_einsum_grad.execution.vjp import with_rule
 
 __all__ = [
     "Guard",
@@ -137,10 +138,15 @@ def give_ranks(
 def ensure_rank(x: tf.Tensor, rank: int, whose: str) -> tf.Tensor:
     """Gives a tensor a rank; where it has another, an op whose name says `whose` fails."""
     # The shape is checked, not the tensor: forward mode cannot follow tf.ensure_shape of a tensor.
-    # Not by a reshape: of two in a row, TensorFlow drops the first.
+    # Not by a reshape: of two in a row, TensorFlow drops the first. And the gradient is what comes
+    # in: a broadcast's asks for shapes, which XLA does not know in a branch.
     name = op_name("requires rank", rank, "for", whose)
-    checked: tf.Tensor = tf.broadcast_to(x, tf.ensure_shape(tf.shape(x), [rank], name=name))
-    return checked
+
+    def check(x: tf.Tensor) -> tf.Tensor:
+        checked: tf.Tensor = tf.broadcast_to(x, tf.ensure_shape(tf.shape(x), [rank], name=name))
+        return checked
+
+    return with_rule(check, lambda operands, cotangent, needed: [cotangent], [x])
 
 
 def _merge_ellipses(
