@@ -400,3 +400,17 @@ def test_unknown_rank(equation, specs, shapes, message):
 def test_opt_einsum_paths_are_no_error():
     path, _ = opt_einsum.contract_path("ij,jk,kl->il", np.ones(A), np.ones(B), np.ones(C))
     assert einsum("ij,jk,kl->il", ones(*A), ones(*B), ones(*C), optimize=path).shape == (2, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 1), (2, 3, 1), (0, 2, 1), (1, 3, 1)])
+def test_a_repeated_label_of_unknown_sizes_is_named_under_xla(shape):
+    """XLA drops assertions; the kernel that fails in their place says what it requires."""
+    spec = [tf.TensorSpec([None, None, None])]
+    function = tf.function(
+        lambda x: einsum("aab->", x), input_signature=spec, jit_compile=True, autograph=False
+    )
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match="requires_one_size_for_the_repeated_label_a_of_operand_0",
+    ):
+        function(tf.ones(shape))
