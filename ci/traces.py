@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 
+import keras
 import tensorflow as tf
 
 import tf_einsum_grad as teg
@@ -102,6 +103,47 @@ def model_rows():
         )
 
 
+def keras_transformer(length, layers=24):
+    """Layers of attention and a perceptron of two `EinsumDense`, by Keras' own layers."""
+    x = inputs = keras.Input((length, 64))
+    for _ in range(layers):
+        normal = keras.layers.LayerNormalization()(x)
+        x = x + keras.layers.MultiHeadAttention(4, 16)(normal, normal)
+        normal = keras.layers.LayerNormalization()(x)
+        wide = keras.layers.EinsumDense("btd,df->btf", (None, 128), activation="relu")(normal)
+        x = x + keras.layers.EinsumDense("btf,fd->btd", (None, 64))(wide)
+    return keras.Model(inputs, x)
+
+
+def trace_step(model, length):
+    """Seconds to trace a step of training, and nodes."""
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, training=True) ** 2)
+        return tape.gradient(loss, model.trainable_variables)
+
+    return trace(step, [tf.TensorSpec((None, length, 64))])
+
+
+def keras_rows():
+    for length in (32, None):
+        model = keras_transformer(length)
+        pairs = []
+        for _ in range(6):
+            native = trace_step(model, length)
+            with teg.installed():
+                pairs.append((native, trace_step(model, length)))
+        del pairs[0]  # Keras' own first time
+        ratio = statistics.median(ours[0] / native[0] for native, ours in pairs)
+        seconds = [statistics.median(pair[i][0] for pair in pairs) for i in (0, 1)]
+        nodes = [pairs[0][i][1] for i in (0, 1)]
+        name = f"the same of Keras' layers, (?, {length or '?'}, 64)"
+        yield (
+            f"| {name} | {nodes[0]} | {nodes[1]} | {seconds[0]:.2f} | {seconds[1]:.2f} | {ratio:.2f} |"
+        )
+
+
 def main() -> None:
     """Prints both tables, in Markdown, for a CPU without oneDNN's kernels and for one with them."""
     for name in ("cpu", "cpu-onednn"):
@@ -114,7 +156,7 @@ def main() -> None:
                 "\n| model, forward and backward | nodes, native | ours | s, native | ours | ratio |"
             )
             print("|---|---|---|---|---|---|")
-            print(*model_rows(), sep="\n")
+            print(*model_rows(), *keras_rows(), sep="\n")
 
 
 if __name__ == "__main__":
