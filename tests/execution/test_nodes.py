@@ -93,19 +93,19 @@ def test_what_nothing_follows_holds_no_rule():
 
 def test_a_tape_that_begins_later_still_sees_what_a_vectorized_map_left_as_it_was():
     """Views are shared only where no tape records: one made before a tape would be cut off."""
-    w = tf.random.normal([2, 2, 5], seed=1)
-    xs = tf.random.normal([3, 6, 4], seed=2)
+    w = tf.random.stateless_normal([64, 16, 16], [0, 1])
+    xs = tf.random.stateless_normal([3, 128, 64], [0, 2])
 
     @tf.function
     def gradient(xs, w):
-        before = teg.einsum("ij,jab->iab", tf.ones([7, 2]), w)  # reshapes w, under no tape
+        before = teg.einsum("ij,jab->iab", tf.ones([128, 64]), w)  # reshapes w, under no tape
         with tf.GradientTape() as tape:
             tape.watch(w)
-            ys = tf.vectorized_map(lambda x: teg.einsum("ik,kab->iab", x[:, :2], w), xs)
+            ys = tf.vectorized_map(lambda x: teg.einsum("ik,kab->iab", x, w), xs)
             loss = tf.reduce_sum(ys)
         return tape.gradient(loss, w), before
 
     with teg.machine("cpu-onednn"):
         got, _ = gradient(xs, w)
-    expected = tf.reduce_sum(xs[:, :, :2], [0, 1])[:, None, None] * tf.ones_like(w)
-    tf.debugging.assert_near(got, expected, rtol=1e-4)
+    expected = tf.reduce_sum(xs, [0, 1])[:, None, None] * tf.ones_like(w)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-2)

@@ -188,44 +188,10 @@ def add_op(
     op = graph._create_op_internal(kind, inputs, attrs=attrs)
     outputs: Sequence[tf.Tensor] = op.outputs
     if _execute.must_record_gradient() and any(needs_gradient(x) for x in op.inputs):
-        _execute.record_gradient(kind, op.inputs, _recorded_attributes(op, attributes), outputs)
+        names = [attribute.name for attribute in op.op_def.attr]
+        values = tuple([x for name in names for x in (name, op.get_attr(name))])
+        _execute.record_gradient(kind, op.inputs, values, outputs)
     return outputs
-
-
-_defaults: dict[str, tuple[tuple[str, Any], ...]] = {}
-
-
-def _recorded_attributes(op: Any, given: Mapping[str, Attribute]) -> tuple[Any, ...]:
-    """What a tape is told of an op: names of attributes, each with its value.
-
-    To ask the op takes 5 us for each. Its types are those of its inputs; the others are what the
-    caller gave, or defaults.
-    """
-    if op.type not in _defaults:
-        arguments = op.op_def.input_arg
-        places = {argument.type_attr: k for k, argument in enumerate(arguments)}
-        # Only the first input may be a list; the others are counted from the end.
-        _defaults[op.type] = tuple(
-            (attribute.name, (places[attribute.name] and places[attribute.name] - len(arguments),))
-            if attribute.name in places
-            else (attribute.name, _decode(attribute.default_value))
-            for attribute in op.op_def.attr
-        )
-    values: list[Any] = []
-    for name, value in _defaults[op.type]:
-        own: Any = given.get(name, value)
-        if isinstance(value, tuple):
-            own = op.inputs[value[0]].dtype
-        elif own is None:
-            own = op.get_attr(name)
-        values += name, own.encode() if isinstance(own, str) else own
-    return tuple(values)
-
-
-def _decode(default: Any) -> Any:
-    """The default of an attribute; None where there is none that is a bool or a number."""
-    kind = default.WhichOneof("value")
-    return getattr(default, kind) if kind in ("b", "i") else None
 
 
 @lru_cache(maxsize=4096)

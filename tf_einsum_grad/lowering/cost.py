@@ -21,7 +21,7 @@ from tf_einsum_grad.lowering.einsum_layout import einsum_layout
 from tf_einsum_grad.lowering.instructions import Groups, last_run
 from tf_einsum_grad.lowering.machine import Machine, MatMulKernel, Target
 
-__all__ = ["Cost", "cheapest", "count_flops", "price", "price_all"]
+__all__ = ["Cost", "count_flops", "price", "price_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +49,8 @@ def price_all(
     costs = []
     for lowering in lowerings:
         pricer = pricer or _Pricer.of(lowering, sizes, machine)
-        cost = _price(lowering, pricer)
-        costs += [] if cost is None else [cost]
+        costs.append(_price(lowering, pricer))
     return costs
-
-
-def cheapest(
-    lowerings: Sequence[Lowering], sizes: Mapping[str, Size], machine: Machine
-) -> tuple[Lowering, Cost]:
-    """Of several lowerings of one contraction the first that costs least, and what it costs."""
-    pricer = _Pricer.of(lowerings[0], sizes, machine)
-    best, least = lowerings[0], _price(lowerings[0], pricer)
-    assert least is not None
-    for lowering in lowerings[1:]:
-        cost = _price(lowering, pricer, least)
-        if cost is not None and cost.microseconds < least.microseconds:
-            best, least = lowering, cost
-    return best, least
 
 
 def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Cost:
@@ -83,13 +68,10 @@ def price(lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> Co
         >>> price(transpose, {"a": 1000, "b": 3500}, CPU).microseconds
         8001.5
     """
-    cost = _price(lowering, _Pricer.of(lowering, sizes, machine))
-    assert cost is not None
-    return cost
+    return _price(lowering, _Pricer.of(lowering, sizes, machine))
 
 
-def _price(lowering: Lowering, pricer: _Pricer, least: Cost | None = None) -> Cost | None:
-    """What a lowering costs; None as soon as it is plain that another, `least`, costs less."""
+def _price(lowering: Lowering, pricer: _Pricer) -> Cost:
     machine = pricer.machine
     stages: list[Sequence[_Charge]] = []
     operands = []
@@ -97,10 +79,6 @@ def _price(lowering: Lowering, pricer: _Pricer, least: Cost | None = None) -> Co
         charges, groups = pricer.follow(tuple(term), instructions)
         stages.append(charges)
         operands.append(groups)
-    if least is not None:
-        so_far = sum([charge.microseconds for charges in stages for charge in charges])
-        if so_far > least.microseconds:
-            return None
     microseconds = 0.0
     if isinstance(lowering.combine, do.Zeros):
         n_bytes = pricer.bytes(lowering.combine.groups)
@@ -125,8 +103,7 @@ def _price(lowering: Lowering, pricer: _Pricer, least: Cost | None = None) -> Co
         microseconds += sum(charge.microseconds for charge in charges) + pricer.fresh_us(largest)
         moved += sum(charge.moved for charge in charges)
         scratch = max(scratch, largest)
-    flops = count_flops(lowering.equation, pricer.sizes) if least is None else least.flops
-    return Cost(microseconds, flops, moved, scratch)
+    return Cost(microseconds, pricer.flops, moved, scratch)
 
 
 def count_flops(equation: Equation, sizes: Mapping[str, Size]) -> int:
@@ -160,7 +137,7 @@ class _Pricer:
     """Prices instructions, for tensors of `item` bytes an element on one target and machine.
 
     `known` is what was counted already: candidates are made of the same few tensors. `has_unknown`
-    is whether a size is not known.
+    is whether a size is not known; `flops` are the contraction's, by whatever kernels.
     """
 
     sizes: Mapping[str, Size]
@@ -169,12 +146,14 @@ class _Pricer:
     machine: Machine
     known: dict[Groups, int]
     has_unknown: bool
+    flops: int
 
     @classmethod
     def of(cls, lowering: Lowering, sizes: Mapping[str, Size], machine: Machine) -> _Pricer:
         """What prices a lowering, and every other of the same contraction."""
-        item = itemsize(lowering.dtype)
-        return cls(sizes, item, lowering.target, machine, {}, None in sizes.values())
+        item, flops = itemsize(lowering.dtype), count_flops(lowering.equation, sizes)
+        has_unknown = None in sizes.values()
+        return cls(sizes, item, lowering.target, machine, {}, has_unknown, flops)
 
     def elements(self, groups: Groups) -> int:
         count = self.known.get(groups)

@@ -13,7 +13,7 @@ from tf_einsum_grad.lowering import watch
 from tf_einsum_grad.lowering.binary import pairwise_lowerings
 from tf_einsum_grad.lowering.builder import MAX_PERMUTE_DIMS
 from tf_einsum_grad.lowering.contraction import Contraction, Lowering
-from tf_einsum_grad.lowering.cost import Cost, cheapest, price
+from tf_einsum_grad.lowering.cost import Cost, price_all
 from tf_einsum_grad.lowering.unary import unary_lowerings
 
 __all__ = ["candidates", "cost_both_ways", "cost_of", "lower"]
@@ -92,8 +92,9 @@ def cost_both_ways(contraction: Contraction) -> float:
 def _cheapest(contraction: Contraction) -> tuple[Lowering, Cost]:
     sizes, machine = contraction.likely_sizes, contraction.machine
     lowerings = candidates(contraction)
+    priced = list(zip(lowerings, price_all(lowerings, sizes, machine), strict=True))
     measured = machine.winners.get(contraction.signature or "") if machine.winners else None
-    for lowering in lowerings if measured else ():
+    for lowering, cost in priced if measured else ():
         if lowering.recipe == measured:
-            return lowering, price(lowering, sizes, machine)
-    return cheapest(lowerings, sizes, machine)
+            return lowering, cost
+    return min(priced, key=lambda pair: pair[1].microseconds)

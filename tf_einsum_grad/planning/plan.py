@@ -26,12 +26,12 @@ from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, find_path, hashable_optimize
 from tf_einsum_grad.planning.search import Path
 
+__all__ = ["Plan", "Step", "known_and_likely", "make_plan"]
+
 # Of an einsum with an operand of so many elements, a step with fewer than a share of them is over
 # before that operand is read, in whatever order the labels of its result stand.
 _LARGE = 2**14
 _NEGLIGIBLE = 64
-
-__all__ = ["Plan", "Step", "known_and_likely", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
