@@ -211,6 +211,12 @@ WRONG = (
             "RandomTranslation(", "RandomZoom(",
         ), 0.5,
     ),
+    Finding(
+        "tf.random.stateless_parameterized_truncated_normal("
+        "[3], [1, 2], x, tf.ones_like(x), x - 1, x + 2)", {"x": 0.25}, "x", lambda x: 3.0,
+        "samples move as the mean and both bounds do, but the gradients of mean and stddev take the "
+        "bounds for relative to them", ("tf.random.stateless_parameterized_truncated_normal(",),
+    ),
 )  # fmt: skip
 
 
@@ -440,7 +446,4 @@ MEANT = {
     "tf.where(x0 == 0": "0 times infinity in the branch that is not taken; put a tf.where inside, too",
     "tf.grad_pass_through(": "another gradient than the derivative is what it is for",
     "tf.quantization.": "a straight-through estimator",
-    "tf.random.stateless_gamma(": "implicit reparameterization: right for expectations, not per draw",
-    "tf.random.gamma(": "implicit reparameterization: right for expectations, not per draw",
-    "tf.random.stateless_parameterized_truncated_normal(": "implicit reparameterization",
 }

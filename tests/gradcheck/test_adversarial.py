@@ -89,7 +89,26 @@ def single(n, k, factor):
     return lambda v: tf.tensor_scatter_nd_update(tf.ones(n), [[k]], [factor])
 
 
+def small():
+    return tf.tensor_scatter_nd_update(tf.ones(100), [[7]], [1e-6])
+
+
+def reusing():
+    kept = {}
+    return custom(tf.sin, lambda dy, v: dy * kept.setdefault("cosine", tf.cos(v)))
+
+
+class Held:
+    def __init__(self, held):
+        self.held = held
+
+    def __call__(self, v):
+        return MATMUL_OFF(v, self.held.held)
+
+
 MATMUL = lambda a, b: a @ b  # noqa: E731
+MATMUL_OFF = custom(MATMUL, lambda dy, a, b: (dy @ tf.transpose(b), 1.1 * tf.transpose(a) @ dy))
+HELD = Held(Held(tf.Variable(x(4, 3), name="held")))
 LABELS = tf.one_hot([0, 2, 1], 4)
 CROSS_ENTROPY = lambda z: tf.nn.softmax_cross_entropy_with_logits(LABELS, z)  # noqa: E731
 
@@ -129,6 +148,12 @@ WRONG = {
     "second order": (sine_over(cosine_off(lambda: 0.99)), (x(5),), {"order": 2}, "inputs[0]"),
     "second order in a graph": (sine_over(cosine_off(lambda: 1.0 if tf.executing_eagerly() else 0.5)), (x(5),), {"order": 2, "variants": ("eager", "graph")}, "inputs[0]"),
     "second order by numpy": (sine_over(lambda v: tf.numpy_function(np.cos, [v], tf.float32)), (x(5),), {"order": 2}, "inputs[0]"),
+    "a backward pass that reuses what its first call computed": (reusing(), (x(5),), {"variants": "eager"}, "inputs[0]"),
+    "a small element of a gradient": (custom(lambda v: small() * tf.sin(v), lambda dy, v: dy * single(100, 7, 2.0)(v) * small() * tf.cos(v)), (x(100),), {}, "inputs[0]"),
+    "other values in a graph": (lambda v: tf.sin(v) * (1.0 if tf.executing_eagerly() else 1.5), (x(5),), {}, "v"),
+    "1% beside an op without a float64 kernel": (lambda v: tf.nn.lrn(v) + scaled(1.01)(v), (x(2, 4, 4, 3),), {}, "v"),
+    "a variable of a plain object in another": (HELD, (x(2, 4),), {}, "held"),
+    "behind a sampler": (lambda v: scaled(1.01)(tf.random.stateless_gamma([5], [1, 2], v)), (tf.exp(x(5)),), {}, "v"),
     "XLA only": (scaled(lambda v: 1.01 if under_xla() else 1.0), (x(4),), {"variants": ("graph", "xla")}, "inputs[0]"),
 }  # fmt: skip
 

@@ -77,8 +77,8 @@ def test_variants_are_each_checked_and_reported():
     assert report.passed and dict(report.variants) == dict.fromkeys(
         ("eager", "graph", "xla", "forward"), "PASS"
     )
-    # Four comparisons share each numeric derivative.
-    assert report.evaluations <= 12
+    # Four comparisons share each numeric derivative; so they do at the second point.
+    assert report.evaluations <= 18
     no_kernel = check_gradients(
         lambda v: tf.py_function(tf.sin, [v], tf.float32), x(4), variants=("eager", "xla")
     )
@@ -123,4 +123,4 @@ def test_a_loss_has_its_own_cotangent():
         return tf.reduce_sum(v**2), grad
 
     assert check_gradients(loss, x(4), variants="eager").passed
-    assert 1.0 in seen and len(set(seen)) == 3
+    assert 1.0 in seen and len(set(seen)) == 4  # the last at a second point

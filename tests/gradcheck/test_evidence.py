@@ -73,6 +73,11 @@ def test_a_relu_that_rounding_turns_on_or_off_is_not_flagged():
         assert report.status != "FAIL", report.summary()
 
 
+def test_what_float32_cannot_hold_is_not_looked_for():
+    report = check_gradients(lambda v: tf.nn.softmax(1000 * v), x(6), order=2)
+    assert report.passed and report.order == 2, report.summary()
+
+
 def test_a_loss_that_vanishes_or_overflows_in_half_precision():
     def loss(factor):
         half = lambda v: tf.cast(2 * tf.cast(v, tf.float16), tf.float32)  # noqa: E731

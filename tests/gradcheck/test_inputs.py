@@ -51,6 +51,33 @@ def test_integers_of_python_and_numpy_stay_what_they_are(given, axis, order):
     assert names(report, "SKIPPED") == ["axis"]
 
 
+class Slotted:
+    __slots__ = ("weight",)
+
+    def __init__(self, weight):
+        self.weight = weight
+
+
+class Nested:
+    """Plain objects in plain objects, with a variable at the bottom."""
+
+    def __init__(self):
+        self.inner = Slotted(Slotted(tf.Variable(x(4, 3), name="deep")))
+
+    def __call__(self, v):
+        return v @ self.inner.weight.weight
+
+
+NESTED = Nested()
+
+
+@pytest.mark.parametrize(
+    "fn", [NESTED, lambda v: NESTED(v), lambda v, n=NESTED: n(v), NESTED.__call__]
+)
+def test_variables_of_plain_objects_in_others_are_leaves(fn):
+    assert [leaf.name for leaf in check_gradients(fn, (x(2, 4),)).leaves][1:] == ["deep"]
+
+
 def test_variables_of_a_distribution_strategy_are_each_one_leaf():
     program = [sys.executable, "-m", "tests.gradcheck.mirrored_program"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)

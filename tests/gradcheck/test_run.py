@@ -21,16 +21,17 @@ def test_second_order():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_cost_is_one_backward_per_direction_and_variant(n):
+def test_cost_is_one_backward_per_direction_and_variant_and_one_at_another_point(n):
     model = keras.Sequential([keras.Input((4,)), L.Dense(5, "tanh"), L.Dense(3)])
     report = check_gradients(model, x(3, 4), n_directions=n, variants=("eager", "graph"))
-    assert report.backward_passes == 2 * n
-    assert report.evaluations <= 4 + 4 * n * len(report.leaves)
+    assert report.backward_passes == 2 * (n + 1)
+    assert report.evaluations <= 8 + 4 * (n + 1) * len(report.leaves)
 
 
 def test_cost_does_not_grow_with_the_number_of_elements():
-    small, large = (check_gradients(tf.sin, x(k)).evaluations for k in (10, 100_000))
+    small, large = (check_gradients(tf.sin, x(k)).evaluations for k in (1_000, 10_000))
     assert large == small
+    assert check_gradients(tf.sin, x(100_000)).evaluations < small  # none is looked for alone
 
 
 def test_max_evaluations():

@@ -29,6 +29,7 @@ from tf_einsum_grad.gradcheck.progress import shown
 from tf_einsum_grad.gradcheck.replay import draws
 from tf_einsum_grad.gradcheck.report import GradientReport, LeafReport
 from tf_einsum_grad.gradcheck.run import Run
+from tf_einsum_grad.gradcheck.second_look import second_look
 from tf_einsum_grad.gradcheck.state import StateGuard
 from tf_einsum_grad.gradcheck.status import Status, worst
 
@@ -181,6 +182,7 @@ class _Check:
         oracle = run.oracle
         with closing(oracle):
             findings = run.findings()
+            findings += second_look(run, findings) if order == 1 else []
             reports = diagnose(run, flow, findings)
             symmetry = run.symmetry() if order == 2 else {}
         if order == 1 or oracle.used != {"promote"}:

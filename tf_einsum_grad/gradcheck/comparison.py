@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_einsum_grad.gradcheck.analytic import Backward, Variant
 from tf_einsum_grad.gradcheck.joint import Group
-from tf_einsum_grad.gradcheck.numeric import Along, Array, Arrays, inner, rms
+from tf_einsum_grad.gradcheck.numeric import Along, Array, Arrays, adjoint, inner, rms, symmetric
 from tf_einsum_grad.gradcheck.problem import Point, Problem
 from tf_einsum_grad.gradcheck.references import Reference
 
@@ -28,6 +28,16 @@ class Comparison:
     def u(self, leaf: int) -> Array:
         """Returns the direction of a leaf, of its shape."""
         return self.point.directions[self.number][leaf]
+
+    def usable(self, leaf: int) -> bool:
+        """Whether there is a gradient of a leaf, and all of it is finite."""
+        gradient = self.backward.gradients[leaf]
+        return gradient is not None and bool(np.isfinite(gradient).all())
+
+    def gradients(self, group: Group) -> list[Array]:
+        """Returns the gradients of a group's leaves, of those that have one."""
+        found = (self.backward.gradients[leaf] for leaf in group.leaves)
+        return [gradient for gradient in found if gradient is not None]
 
     def moves(self, group: Group) -> dict[int, Array]:
         """Returns by how much each leaf of a group moves, in a step of 1."""
@@ -59,18 +69,14 @@ def along_symmetric(
     That is, unless x is a symmetric matrix, or a batch of them, whose gradient has two equal
     triangles, while the function does not depend on one of them.
     """
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2] or not np.array_equal(x, _adjoint(x)):
+    if not symmetric(x):
         return None
     triangles = np.tril(u, -1), np.triu(u, 1)
-    equal = [abs(analytic(t) - analytic(_adjoint(t))) <= tolerance for t in triangles]
+    equal = [abs(analytic(t) - analytic(adjoint(t))) <= tolerance for t in triangles]
     if not all(equal) or not any(abs(numeric(t)) <= tolerance for t in triangles):
         return None
-    both = u + _adjoint(u)
+    both = u + adjoint(u)
     return analytic(both), numeric(both)
-
-
-def _adjoint(x: Array) -> Array:
-    return np.asarray(np.swapaxes(x, -1, -2).conj())
 
 
 def amplitude(cotangents: Arrays, outputs: Arrays, sizes: Sequence[float]) -> float:

@@ -154,10 +154,10 @@ class Measurer:
         That along its own direction is kept for all variants.
         """
         if u is None:
-            return self._along(at, joint.alone(leaf))
+            return self.along(at, joint.alone(leaf))
         return self._derivative(at, {leaf: u}, at.backward.norm(leaf, u))
 
-    def _along(self, at: Comparison, group: Group) -> Derivative:
+    def along(self, at: Comparison, group: Group) -> Derivative:
         """Returns the numeric derivative along a group's direction, which is kept."""
         key = at.reference.name, at.number, group.leaves
         if key not in at.point.derivatives:
@@ -199,6 +199,7 @@ class Measurer:
             share=group.share / (joint.STRICTER if several else 1),
             default_rtol=options.rtol is None,
             atol=options.atol,
+            strictness=options.strictness(eps),
             ignore_kinks=options.kinks == "ignore",
             eps=eps,
             reference_eps=at.reference.eps,
@@ -225,7 +226,7 @@ class Measurer:
 
     def _measured(self, need: Need, e: Evidence, at: Comparison, group: Group) -> Evidence:
         """Returns the evidence with one thing more."""
-        derivative = self._along(at, group)
+        derivative = self.along(at, group)
         if need is Need.ESTIMATE:
             estimate = derivative.glance(e.analytic, e.rtol * e.scale) or derivative.first()
             step_noise = derivative.noise(derivative.steps.start + 1)
@@ -306,7 +307,7 @@ class Measurer:
         gradients = self._exact_gradients(at)
         if gradients is None or any(gradients.gradients[leaf] is None for leaf in group.leaves):
             return None
-        estimate, scale = self._along(at, group).refine(), min(at.scales(gradients, group))
+        estimate, scale = self.along(at, group).refine(), min(at.scales(gradients, group))
         value = at.derivative_by(gradients, group)
         return Exact(value, scale, gradients.eps, estimate, gradients.coarsest)
 

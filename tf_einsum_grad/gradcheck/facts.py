@@ -14,6 +14,7 @@ _UNDECIDED = 0.05  # a numeric derivative known no better than this decides noth
 _LOST = 1e4  # errors up to so many times that of a lost numeric derivative decide nothing
 _EXACT_RTOL = 1e-2  # at most, where both sides are in float64, whatever the function's own dtype
 NARROW = EPS["float32"]
+_NORMAL = 2.0**-126  # float32 holds nothing that is smaller, so no function in it means that
 UNMEASURED = Estimate(math.nan, math.nan, math.nan, finite=False)
 
 
@@ -58,6 +59,7 @@ class Evidence:
     eps: float = EPS["float64"]  # of the narrowest dtype between the leaf and the outputs
     reference_eps: float = EPS["float64"]  # that the numeric derivative was computed in
     amplitude: float = 0.0  # size of the terms that the checked scalar sums
+    strictness: float = 1.0  # the part of that allowance that the rtol asked for leaves
     share: float = 1.0  # how much of a leaf's own allowances one of several has, tested together
     other_draws: bool = False  # the reference may draw other random numbers than the variant
     step_noise: float = 0.0  # rounding error of the numeric derivative at the first steps
@@ -84,8 +86,8 @@ class Evidence:
     @property
     def floor(self) -> float:
         """What rounding may do at least, in the function's own dtype."""
-        own = allowance(self.eps) * self.amplitude if self.atol is None else self.atol
-        return self.share * own
+        rounding = self.strictness * allowance(self.eps) * self.amplitude
+        return self.share * (rounding if self.atol is None else self.atol)
 
     @property
     def tolerance(self) -> float:
@@ -141,6 +143,7 @@ class Evidence:
         rtol = exact_rtol(self.rtol, self.eps, exact.eps) if self.default_rtol else self.rtol
         rounding = 1e3 * self.reference_eps * self.amplitude
         more = self.share * ((self.atol or 0.0) + rounding)
+        more += _NORMAL if self.eps >= NARROW else 0.0
         return rtol * exact.scale + 10 * exact.estimate.error + more
 
 

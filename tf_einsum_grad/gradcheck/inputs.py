@@ -84,6 +84,8 @@ def build_problem(
 
 
 _MODULES = (tf.Module, keras.layers.Layer)
+# Whose objects hold no variables of their own, or say which.
+_LIBRARIES = frozenset({"builtins", "keras", "numpy", "tensorflow"})
 
 
 def _bind(fn: Any, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -308,11 +310,12 @@ def _holders(fn: Any) -> list[Any]:
             visit([thing.func, thing.args, thing.keywords], depth + 1)
         elif isinstance(thing, types.MethodType):
             visit([thing.__self__, thing.__func__], depth)
-            visit(dict(getattr(thing.__self__, "__dict__", {})), depth)
         elif isinstance(thing, types.FunctionType):
             visit(list(_names_used(thing)), depth)
         elif hasattr(thing, "python_function"):
             visit(thing.python_function, depth)
+        elif _plain(thing):
+            visit([*_attributes(thing), vars(type(thing)).get("__call__")], depth)
 
     visit(fn, 0)
     return found
@@ -327,8 +330,29 @@ def _names_used(function: types.FunctionType) -> Iterator[Any]:
     yield from function.__defaults__ or ()
     for name in sorted(_global_names(function.__code__)):
         value = function.__globals__.get(name)
-        if _is_variable(value) or isinstance(value, (*_MODULES, types.FunctionType)):
+        kinds = (*_MODULES, types.FunctionType)
+        if _is_variable(value) or isinstance(value, kinds) or _plain(value):
             yield value
+
+
+def _plain(thing: Any) -> bool:
+    """Whether a thing is an instance of a class that people wrote, and may hold variables."""
+    kind = type(thing)
+    foreign = kind.__module__.partition(".")[0] in _LIBRARIES
+    return not foreign and not isinstance(thing, (type, types.ModuleType))
+
+
+def _attributes(thing: Any) -> list[Any]:
+    """Returns what an instance holds, in its `__dict__` and its slots."""
+    slots = [
+        name for kind in type(thing).__mro__ for name in _names(getattr(kind, "__slots__", ()))
+    ]
+    held = [getattr(thing, name) for name in slots if hasattr(thing, name)]
+    return [*getattr(thing, "__dict__", {}).values(), *held]
+
+
+def _names(slots: str | Iterable[str]) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def _global_names(code: types.CodeType) -> set[str]:

@@ -37,6 +37,16 @@ def rms(array: Array) -> float:
     return largest * float(np.sqrt(np.mean((magnitude / largest) ** 2))) if largest > 0 else 0.0
 
 
+def adjoint(x: Array) -> Array:
+    """Returns the conjugate transpose of a matrix, or of each in a batch."""
+    return np.asarray(np.swapaxes(x, -1, -2).conj())
+
+
+def symmetric(x: Array) -> bool:
+    """Whether an array is a symmetric matrix, or a batch of them."""
+    return x.ndim >= 2 and x.shape[-1] == x.shape[-2] and np.array_equal(x, adjoint(x))
+
+
 def inner(a: Array, b: Array) -> float:
     """Returns the real inner product Re <a, b> = Re sum conj(a) b.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -87,11 +88,39 @@ class Oracle:
             self.problem.output_dtypes = [y.dtype for y in outputs]
             if not outputs:
                 raise ValueError("nothing to differentiate: no floating or complex output")
+            self._graph_eps = self._seen_eps(point, variant, [wide(y) for y in outputs])
         reference = next(self._working(variant), None)
         if reference is None:
             choice = self.options.reference
             raise ValueError(f"reference={choice!r} does not work here: {self.warnings[-1]}")
         return self.move_to(reference, point)
+
+    def _seen_eps(self, point: Point, variant: Variant, outputs: Arrays) -> float:
+        """Returns the precision that a function computes in which cannot be traced; 0 for its own.
+
+        Its dtypes are unknown then, but not their stairs: what a step does differs from an eighth
+        of what eight times the step does by the square of the step where the function is smooth,
+        and by no less than the step where its values come in stairs.
+        """
+
+        def moved(step: float) -> list[Array]:
+            rng = np.random.default_rng(self.options.seed)  # the same way each time
+            return self._native(variant, [shaken(rng, x, step) for x in point.values])
+
+        def bend(step: float) -> float:
+            pairs = zip(outputs, moved(step), moved(8 * step), strict=True)
+            same = [(y, a, b) for y, a, b in pairs if y.shape == a.shape == b.shape]
+            return math.hypot(*(_distance(a - y, (b - y) / 8) for y, a, b in same))
+
+        budget = self.options.used_up(self.evaluations)
+        if budget or not all(map(np.array_equal, outputs, moved(0.0))):
+            return 0.0  # or it does not give the same twice
+        size = math.hypot(*(rms(y) * math.sqrt(y.size) for y in outputs))
+        for eps in (EPS["bfloat16"], EPS["float16"], EPS["float32"]):
+            bent = bend(eps / 4)
+            if bent > eps / 16 * size and bend(eps / 16) > bent / 8:
+                return eps
+        return 0.0
 
     def move_to(self, reference: Reference, point: Point) -> list[Array]:
         """Makes a point the reference's base; returns its outputs there."""
@@ -170,6 +199,22 @@ class Oracle:
             self.warn(why.replace("native:" + variant.name, "native"))
         self.used.add(reference.kind)
         return reference
+
+    def other_values(self, point: Point, variant: Variant, backward: Backward) -> str:
+        """Says so where a variant computes other values than the first one, by more than rounding.
+
+        Random numbers differ from one variant to another, and nothing is wrong about that.
+        """
+        point.first = point.first or (variant.name, backward.outputs)
+        name, first = point.first
+        if name == variant.name or self.random:
+            return ""
+        limits = self._rounding(), point.sizes
+        if same_values(backward.outputs, first, *limits) or not self._repeats(point, variant):
+            return ""
+        if self._close(point, variant, backward, first):
+            return ""
+        return f"the function computes other values in variant {variant.name} than in {name}"
 
     def _repeats(self, point: Point, variant: Variant) -> bool:
         if variant.name not in point.repeats:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tf_einsum_grad.gradcheck.numeric import Array, rms, wide
+from tf_einsum_grad.gradcheck.numeric import Array, adjoint, rms, symmetric, wide
 
-_ZERO_LEAF = 0.1  # how far to move a leaf that is zero everywhere
+ZERO_LEAF = 0.1  # how far to move a leaf that is zero everywhere
 _LARGEST_EXPONENT = 60  # keeps 1/RMS(y) and its products inside float32
 _JITTER = 2.0**-5  # how far away a point nearby is
+_NUDGE = 2.0**-7  # ... relative to each element
+_SMALLEST = 2.0**-20  # elements further below the largest are not looked for
 
 
 def signs(rng: np.random.Generator, shape: tuple[int, ...], complex_: bool) -> Array:
@@ -36,7 +38,7 @@ def representable(array: Array, dtype: DTypeLike) -> Array:
 
 def direction(rng: np.random.Generator, x: Array, dtype: DTypeLike) -> Array:
     """Draws a direction for leaf ``x``, of its shape and size; zero where x is not finite."""
-    u = signs(rng, x.shape, np.iscomplexobj(x)) * (rms(x) or _ZERO_LEAF)
+    u = signs(rng, x.shape, np.iscomplexobj(x)) * (rms(x) or ZERO_LEAF)
     return representable(np.where(np.isfinite(x), u, 0), dtype)
 
 
@@ -72,6 +74,35 @@ def relative(u: Array, x: Array) -> Array:
     """Makes a direction of leaf ``x`` relative to each of its elements, where these are not 0."""
     size = np.where(np.isfinite(x), np.abs(x), 0)
     return np.where(size > 0, u * size / rms(x), u) if rms(x) > 0 else u
+
+
+def evened(rng: np.random.Generator, a: Array) -> Array:
+    """Draws what makes all products with ``a`` alike: signs, the smaller the larger its elements.
+
+    Those of its smallest element have size 1, and of those that are 0, or below 2**-20 of the
+    largest. 0 where ``a`` is not finite.
+    """
+    size = np.where(np.isfinite(a), np.abs(a), 0.0)
+    least = smallest(size)
+    even = least / np.maximum(size, least) if least > 0 else np.ones(a.shape)
+    return np.where(np.isfinite(a), signs(rng, a.shape, np.iscomplexobj(a)) * even, 0)
+
+
+def smallest(size: Array) -> float:
+    """Returns the smallest of sizes that are not 0, or 2**-20 of the largest if that is more."""
+    found = size[size > 0]
+    return float(max(found.min(), found.max() * _SMALLEST)) if found.size else 0.0
+
+
+def next_to(rng: np.random.Generator, x: Array) -> Array:
+    """Draws a point near by: each element of ``x`` moves by a part of its own size.
+
+    So zeros stay, signs stay, and a matrix that is symmetric stays symmetric.
+    """
+    factor = 1 + _NUDGE * signs(rng, x.shape, False)
+    if symmetric(x):
+        factor = (factor + adjoint(factor)) / 2
+    return np.asarray(x * factor)
 
 
 def nearby(rng: np.random.Generator, x: Array) -> Array:

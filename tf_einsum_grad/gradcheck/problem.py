@@ -91,6 +91,10 @@ class Options:
         """Returns the relative tolerance for a machine precision."""
         return RTOL[eps] if self.rtol is None else self.rtol
 
+    def strictness(self, eps: float) -> float:
+        """Returns what part of the usual allowance for rounding is left by an rtol asked for."""
+        return 1.0 if self.rtol is None else min(1.0, self.rtol / RTOL[eps])
+
 
 def _require(values: Sequence[object], allowed: Sequence[object], what: str) -> None:
     for value in values:
@@ -193,6 +197,7 @@ class Point:
     groups: dict[int, list[Group]] = field(default_factory=dict)  # [direction]: tested together
     passes: dict[tuple[str, str, int], Any] = field(default_factory=dict)  # gradients kept
     repeats: dict[str, bool] = field(default_factory=dict)  # whether it gives the same twice
+    first: tuple[VariantName, list[Array]] | None = None  # the outputs of the first variant
 
 
 def trace(problem: Problem, converted: Call | None = None) -> None:

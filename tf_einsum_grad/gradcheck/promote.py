@@ -13,14 +13,15 @@ that name functions, and functions are rewritten by the same rules as the main g
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
 from tf_einsum_grad.gradcheck import private
-from tf_einsum_grad.gradcheck.replay import RANDOM_OPS, Concrete, all_nodes
+from tf_einsum_grad.gradcheck.replay import RANDOM_OPS, Concrete, Recorder, all_nodes
+from tf_einsum_grad.gradcheck.samplers import SAMPLERS, Sampler
 
 _WIDER: dict[int, int] = {
     d.as_datatype_enum: tf.float64.as_datatype_enum for d in (tf.float16, tf.bfloat16, tf.float32)
@@ -28,7 +29,8 @@ _WIDER: dict[int, int] = {
 # Python code may insist on a dtype.
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _NATIVE_EXACTLY = PYTHON_OPS | {"Bitcast"}
-_VALUE_BLIND = frozenset({"RandomShuffle"})  # draws a permutation; the dtype does not matter
+# Draws a permutation, whatever the dtype; draws nothing.
+_VALUE_BLIND = frozenset({"RandomShuffle", "RandomGammaGrad"})
 # A recorder inside is stateful, so the call must be too. Their attributes are the same.
 _STATEFUL = {
     "StatelessWhile": "While",
@@ -80,17 +82,16 @@ class Rewritten:
 
 def rewrite(
     graph_def: tf.compat.v1.GraphDef,
-    recorder: Callable[[tf.DType, str], str],
+    recorder: Recorder,
     primal: frozenset[str] | None,
 ) -> Rewritten:
     """Promotes a GraphDef, in place.
 
     Args:
         graph_def: as `tf.Graph.as_graph_def` returns it.
-        recorder: called for each stop_gradient to be frozen, with its (promoted) dtype and ""; and
-            for each value assigned to a variable, which TensorFlow does not differentiate through
-            either, with the name of the resource. Returns the token of the Python function to put
-            there.
+        recorder: gives the tokens of the Python functions that take the place of stop_gradients to
+            be frozen, and stand in front of values assigned to variables, which TensorFlow does not
+            differentiate through either, and behind samplers that have a gradient.
         primal: names of the main graph's nodes whose stop_gradients are frozen, together with
             those in the functions that they call; None means all.
 
@@ -122,7 +123,7 @@ class _Body:
     library: dict[str, Any]
     suffix: str
     result: Rewritten
-    recorder: Callable[[tf.DType, str], str]
+    recorder: Recorder
     recorded: Collection[str] | None  # the nodes whose stop_gradients are frozen; None: all
     in_function: bool = False
     renamed: dict[str, str] = field(default_factory=dict)  # references that go through a cast now
@@ -171,11 +172,9 @@ class _Body:
         if not differentiable(dtype):
             return
         node.op = "PyFunc"
-        token = self.recorder(dtype, resource)
+        token = self.recorder.token(dtype, resource)
         del node.attr["T"]
-        node.attr["token"].s = token.encode()
-        for key in ("Tin", "Tout"):
-            node.attr[key].list.type.append(dtype.as_datatype_enum)
+        _make_python(node, token, dtype)
 
     def _record_assigned(self, node: tf.compat.v1.NodeDef) -> None:
         """Puts a recorder in front of the value that a variable is assigned."""
@@ -198,7 +197,7 @@ class _Body:
         if not _stays_native(node):
             self._promote_attrs(node.attr)
             node.op = _STATEFUL.get(node.op, node.op)
-        rounded = False
+        rounded, sampler, wide = False, SAMPLERS.get(node.op), list(node.input)
         # Whatever is still narrow (all of a native op, a fixed dtype elsewhere) is cast.
         for i, (_, _, new) in enumerate(_arg_types(inputs, node)):
             wanted = _WIDER.get(old_inputs[i][2], old_inputs[i][2])
@@ -210,16 +209,28 @@ class _Body:
                 rounded = True
         for i, (arg, k, new) in enumerate(_arg_types(outputs, node)):
             wanted = _WIDER.get(old_outputs[i][2], old_outputs[i][2])
-            if wanted != new:
+            if wanted != new or sampler is not None:
                 name = f"{node.name}__up{i}"
                 ref = f"{node.name}:{arg}:{k}" if self.in_function else f"{node.name}:{i}"
                 read = ref if self.in_function or i else node.name
                 self.ups.append(_cast(type(node), name, read, new, wanted))
                 cast = f"{name}:y:0" if self.in_function else name
-                self.renamed[ref] = self.renamed[read] = cast
                 result.native_ops.add(node.op)
-                # Random ops whose parameters are fixed draw the same numbers; all others round.
-                result.lossy |= rounded or not RANDOM_OPS.search(node.op)
+                if sampler is not None:
+                    cast = self._resampled(sampler, cast, [wide[p] for p in sampler.parameters])
+                else:
+                    # Random ops whose parameters are fixed draw the same numbers; all others round.
+                    result.lossy |= rounded or not RANDOM_OPS.search(node.op)
+                self.renamed[ref] = self.renamed[read] = cast
+
+    def _resampled(self, sampler: Sampler, drawn: str, parameters: Sequence[str]) -> str:
+        """Returns a reference to samples that move with their parameters; see `samplers`."""
+        name = drawn.partition(":")[0] + "_moved"
+        node = tf.compat.v1.NodeDef(name=name, op="PyFunc", input=[drawn, *parameters])
+        token = self.recorder.sampler(tf.float64, len(parameters), sampler.moved)
+        _make_python(node, token, tf.float64, 1 + len(parameters))
+        self.downs.append(node)
+        return f"{name}:output:0" if self.in_function else name
 
     def _promote_attrs(self, attrs: Mapping[str, Any]) -> None:
         for attr in attrs.values():
@@ -241,6 +252,14 @@ class _Body:
         if func.name in self.library:
             func.name += self.suffix
         self._promote_attrs(func.attr)
+
+
+def _make_python(node: tf.compat.v1.NodeDef, token: str, dtype: tf.DType, inputs: int = 1) -> None:
+    """Makes a node one that calls the Python function of a token."""
+    node.op = "PyFunc"
+    node.attr["token"].s = token.encode()
+    node.attr["Tin"].list.type.extend([dtype.as_datatype_enum] * inputs)
+    node.attr["Tout"].list.type.append(dtype.as_datatype_enum)
 
 
 def _arg_types(args: Any, node: tf.compat.v1.NodeDef) -> list[tuple[str, int, int]]:

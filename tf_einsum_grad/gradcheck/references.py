@@ -113,7 +113,7 @@ class Promoted(_Wide):
             if eager:
                 seed_as_eager(graph_def, guard.seed)
             primal = problem.primal if freeze else frozenset()
-            self._rewritten = found = rewrite(graph_def, self._recorder.token, primal)
+            self._rewritten = found = rewrite(graph_def, self._recorder, primal)
             private.register_functions(found.functions)
             given: dict[str, Any] = self._captured(concrete)
             given |= drawn.replacements(concrete) if drawn else {}

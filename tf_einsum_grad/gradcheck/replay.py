@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_einsum_grad.gradcheck.samplers import Quantile
+
 # Draws depend on the dtype, so these ops stay native.
 RANDOM_OPS = re.compile("Random|Multinomial|TruncatedNormal|StatefulUniform|StatefulStandardNormal")
 _LARGEST_SEED = 2**31 - 1
@@ -36,7 +38,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.recording = True
-        self._values: list[list[Values]] = []
+        self._values: list[list[Any]] = []
         self._position: Counter[int] = Counter()
         self.offsets: dict[str, Values] = {}  # how far each resource has moved
         self._keep_alive: list[object] = []  # TensorFlow holds tokens weakly
@@ -61,10 +63,37 @@ class Recorder:
                 return values[position] if offset is None else values[position] + offset
             return x  # while recording; or in a branch that the base point did not take
 
+        return self._token(record_or_replay, dtype, 1)
+
+    def sampler(self, dtype: tf.DType, parameters: int, moved: Quantile) -> str:
+        """Returns the token of a function of a sample and its parameters: what it moves to.
+
+        Args:
+            dtype: of both.
+            parameters: how many there are.
+            moved: see `samplers`.
+        """
+        values: list[Any] = []
+        index = len(self._values)
+        self._values.append(values)
+
+        def draw_or_move(sample: Values, *now: Values) -> Values:
+            position = self._position[index]
+            self._position[index] += 1
+            if self.recording:
+                values.append((np.array(sample), [np.array(p) for p in now]))
+            elif position < len(values) and values[position][0].shape == np.shape(sample):
+                drawn, then = values[position]
+                return drawn if all(map(np.array_equal, then, now)) else moved(drawn, then, now)
+            return sample
+
+        return self._token(draw_or_move, dtype, 1 + parameters)
+
+    def _token(self, function: Callable[..., Values], dtype: tf.DType, inputs: int) -> str:
         any_shape: Any = None
         traced = tf.function(
-            lambda x: tf.numpy_function(record_or_replay, [x], dtype), autograph=False
-        ).get_concrete_function(tf.TensorSpec(any_shape, dtype))
+            lambda *given: tf.numpy_function(function, given, dtype), autograph=False
+        ).get_concrete_function(*[tf.TensorSpec(any_shape, dtype)] * inputs)
         self._keep_alive.append(traced)
         (node,) = [n for n in traced.graph.as_graph_def().node if n.op == "PyFunc"]
         return str(node.attr["token"].s.decode())

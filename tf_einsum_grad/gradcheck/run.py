@@ -65,7 +65,7 @@ class Run:
         self.oracle = Oracle(problem, options, guard)
         self.measurer = Measurer(problem, options, self.oracle)
         self.variants = {name: Variant(name, problem, guard) for name in options.variants}
-        self._rng = np.random.default_rng([options.seed, order])
+        self.rng = np.random.default_rng([options.seed, order])
         self._done = 0
         self._base_passes: dict[tuple[VariantName, int], Backward] = {}
 
@@ -76,9 +76,9 @@ class Run:
 
     def findings(self) -> list[Finding]:
         """Checks every leaf in every variant and direction; then nearby, what is obscure here."""
-        self.base_point = self._point(self.problem.base())
+        self.base_point = self.point(self.problem.base())
         leaves = range(len(self.problem.leaves))
-        found = self._at(self.base_point, {(v, leaf) for v in self.variants for leaf in leaves})
+        found = self.at(self.base_point, {(v, leaf) for v in self.variants for leaf in leaves})
         return self._elsewhere(found) if self.options.kinks == "jitter" else found
 
     def symmetry(self) -> dict[VariantName, Verdict]:
@@ -103,19 +103,20 @@ class Run:
             self._base_passes[key] = variant.backward(point.values, point.cotangents[number])
         return self._base_passes[key]
 
-    def _point(self, values: list[Array]) -> Point:
-        """Draws cotangents and directions at a point."""
+    def point(self, values: list[Array], directions: int | None = None) -> Point:
+        """Draws cotangents and directions at a point, as many as asked for, or as is usual."""
         point = Point(values)
         first = next(iter(self.variants.values()))
         outputs = self.oracle.first_outputs(point, first)
         point.sizes = self.oracle.sizes(point, first, outputs)
-        for number in range(self.options.n_directions):
+        for number in range(directions or self.options.n_directions):
             point.cotangents.append(self._cotangents(outputs, point.sizes, number))
             pairs = zip(values, self.problem.leaves, strict=True)
-            u = [direction(self._rng, x, leaf.dtype.as_numpy_dtype) for x, leaf in pairs]
+            u = [direction(self.rng, x, leaf.dtype.as_numpy_dtype) for x, leaf in pairs]
             point.directions.append(u)
-        if self.order == 1 and [y.shape for y in outputs] == [()] and np.isrealobj(outputs[0]):
-            # A loss. Scaled cotangents would hide that its own vanishes, or overflows, on the way.
+        loss = [y.shape for y in outputs] == [()] and np.isrealobj(outputs[0])
+        if loss and self.order == 1 and directions is None:
+            # Scaled cotangents would hide that its own vanishes, or overflows, on the way.
             point.cotangents.append([np.ones(())])
             point.directions.append(point.directions[0])
         return point
@@ -125,11 +126,11 @@ class Run:
         wide = self.oracle.coarsest_eps <= EPS["float32"]
         factor = _LARGER if number == 1 and wide else 1.0
         return [
-            cotangent(self._rng, y, d.as_numpy_dtype, size / factor, d.size == 2)
+            cotangent(self.rng, y, d.as_numpy_dtype, size / factor, d.size == 2)
             for y, d, size in zip(outputs, self.problem.output_dtypes, sizes, strict=True)
         ]
 
-    def _at(self, point: Point, wanted: set[tuple[VariantName, int]]) -> list[Finding]:
+    def at(self, point: Point, wanted: set[tuple[VariantName, int]]) -> list[Finding]:
         """Compares at a point what is wanted of (variant, leaf), in every direction."""
         total = len(self.variants) * len(self.problem.leaves) * self.options.n_directions
         PROGRESS.get().compared(min(self._done, total), total)
@@ -242,6 +243,8 @@ class Run:
             self._base_passes[variant.name, number] = backward
         if any(np.isnan(y).any() for y in backward.outputs):
             return obstructed("nan", "the function itself gives NaN here")
+        if other := self.oracle.other_values(point, variant, backward):
+            return obstructed("values", other)
         try:
             reference = self.oracle.choose(point, variant, backward)
         except NondeterministicError as error:
@@ -266,13 +269,13 @@ class Run:
             first = {(f.variant, f.leaf): f.verdict for f in findings if f.verdict.obscure}
             if not first:
                 break
-            point = self._point([self._jittered(i, x) for i, x in enumerate(base)])
+            point = self.point([self._jittered(i, x) for i, x in enumerate(base)])
             again = [
                 replace(f, verdict=nearby(f.verdict, first[f.variant, f.leaf]))
-                for f in self._at(point, set(first))
+                for f in self.at(point, set(first))
             ]
             findings = [f for f in findings if (f.variant, f.leaf) not in first] + again
         return findings
 
     def _jittered(self, leaf: int, x: Array) -> Array:
-        return self.problem.leaves[leaf].rounded(point_nearby(self._rng, x))
+        return self.problem.leaves[leaf].rounded(point_nearby(self.rng, x))

@@ -21,7 +21,9 @@ _NAMES = {eps: name for name, eps in reversed(EPS.items()) if "complex" not in n
 _SIDES = 0.1  # a gradient this close to one of two values, relative to their distance, is that one
 
 
-Obstacle = Literal["variant", "backward", "no gradient", "nan", "nondeterministic", "budget"]
+Obstacle = Literal[
+    "variant", "backward", "no gradient", "nan", "nondeterministic", "budget", "values"
+]
 _OBSTACLES: dict[Obstacle, Status] = {
     "variant": Status.INCONCLUSIVE,  # it cannot run the function
     "backward": Status.FAIL,  # the backward pass raised, the forward pass did not
@@ -29,6 +31,7 @@ _OBSTACLES: dict[Obstacle, Status] = {
     "nan": Status.NONFINITE,  # the function's own values
     "nondeterministic": Status.NONDETERMINISTIC,
     "budget": Status.INCONCLUSIVE,  # max_evaluations was reached
+    "values": Status.FAIL,  # the function is another one than in the first variant
 }
 ZERO = "the derivative is zero here, so nothing was tested"
 
