@@ -213,7 +213,7 @@ WRONG = (
     ),
     Finding(
         "tf.random.stateless_parameterized_truncated_normal("
-        "[3], [1, 2], x, tf.ones_like(x), x - 1, x + 2)", {"x": 0.25}, "x", lambda x: 3.0,
+        "[3, 1], [1, 2], x, tf.ones_like(x), x - 1, x + 2)", {"x": [0.25]}, "x", lambda x: 3.0 + 0 * x,
         "samples move as the mean and both bounds do, but the gradients of mean and stddev take the "
         "bounds for relative to them", ("tf.random.stateless_parameterized_truncated_normal(",),
     ),

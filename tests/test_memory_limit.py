@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.corpus import CORPUS, case, cases
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA
-from tf_einsum_grad import PathError, SizeError, einsum
+from tf_einsum_grad import PathError, SizeError, einsum, explain
 from tf_einsum_grad.planning.limit import Memory
 
 MODES = (EAGER, STATIC, XLA)
@@ -221,3 +221,53 @@ def test_sparse_operands_have_no_limit():
     a = tf.sparse.from_dense(tf.eye(3))
     with pytest.raises(ValueError, match="requires dense operands with memory_limit"):
         einsum("ij,jk->ik", a, tf.ones([3, 2]), memory_limit=1000)
+
+
+def train_norm(n, bond, leg):
+    """The norm of a tensor train: two rows of n tensors."""
+    names = iter(map(chr, range(0x4E00, 0x4E00 + 9 * n)))
+    legs = [next(names) for _ in range(n)]
+    terms, shapes = [], []
+    for _ in range(2):
+        bonds = ["", *(next(names) for _ in range(n - 1)), ""]
+        for k, label in enumerate(legs):
+            terms.append(bonds[k] + label + bonds[k + 1])
+            shapes.append([bond] * len(bonds[k]) + [leg] + [bond] * len(bonds[k + 1]))
+    return ",".join(terms) + "->", shapes
+
+
+@every_mode
+def test_many_operands_compute_their_steps_again_a_stretch_at_a_time(mode):
+    text, shapes = train_norm(9, 6, 3)
+    rng = np.random.default_rng(0)
+    operands = [rng.normal(size=shape) / 3 for shape in shapes]
+    whole = explain(text, *shapes, dtype="float64", recompute=True).memory
+    limit = whole.backward_bytes * 5 // 8
+    found = explain(text, *shapes, dtype="float64", memory_limit=limit).memory
+    assert (found.n_slices, whole.stretch) == (1, whole.n_steps)
+    assert 1 <= found.stretch < whole.n_steps
+    assert f"at most {found.stretch} of its {found.n_steps} steps at once" in str(
+        explain(text, *shapes, dtype="float64", memory_limit=limit)
+    )
+
+    def body(operands):
+        results = []
+        for options in ({}, {"memory_limit": limit}):
+            with tf.GradientTape() as tape:
+                tape.watch(operands)
+                y = einsum(text, *operands, **options)
+            results.append([y, *tape.gradient(y, operands)])
+        return results
+
+    plain, limited = mode.run(body, operands)
+    for got, own in zip(limited, plain, strict=True):
+        np.testing.assert_allclose(got, own, rtol=1e-12, atol=1e-12)
+
+
+def test_a_limit_that_would_take_millions_of_slices_names_the_smallest_that_does_not():
+    text, shapes = train_norm(16, 64, 8)
+    operands = [tf.zeros(shape) for shape in shapes]
+    with pytest.raises(
+        PathError, match=r"requires a memory_limit of \d+ bytes or more, got 100000"
+    ):
+        einsum(text, *operands, memory_limit=100_000)

@@ -76,6 +76,16 @@ def test_small_elements_that_are_right_are_not_flagged(fn, dtype):
         assert report.passed, report.summary()
 
 
+def test_what_passed_at_another_point_is_looked_at_where_the_check_began():
+    v = tf.concat([tf.cast(x(99), "float32"), [0.0]], 0)
+    report = check_gradients(lambda v: tf.constant(SCALES, v.dtype) * v**4, v)
+    assert report.passed, report.summary()
+    at_zero = check_gradients(
+        lambda v, w: tf.reduce_sum(v**4) + small_slope(w), (tf.zeros(3), x(100))
+    )
+    assert at_zero.status == "FAIL" and [leaf.name for leaf in at_zero.failed_leaves] == ["w"]
+
+
 def caching():
     """sin, whose backward pass reuses what its first call computed."""
     kept = {}

@@ -135,10 +135,11 @@ class SlicedEinsum:
         output = self.plan.equation.output
 
         def body(starts: Starts, results: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-            values = _Values(self, operands, starts)
-            for step in self.plan.plan.steps:
-                values.run(step, given)
-            return [self._write(results[0], values.take(-1), output, starts, values.order)]
+            values, n_steps = _Values(self, operands, starts), len(self.plan.plan.steps)
+            for position in range(n_steps):
+                values.run(position, given)
+            result = values.get(len(operands) + n_steps - 1)
+            return [self._write(results[0], result, output, starts, values.order)]
 
         def start() -> list[tf.Tensor]:
             dims = [self._size(x, operands, given) for x in output]
@@ -155,16 +156,19 @@ class SlicedEinsum:
         def body(starts: Starts, results: Sequence[tf.Tensor]) -> list[tf.Tensor]:
             written = dict(zip(wanted, results, strict=True))
             values = _Values(self, operands, starts)
-            for step in steps[:-1]:
-                values.run(step, given)
             needs = [k in wanted for k in range(n)]
             for step in steps:
                 needs.append(any(needs[k] for k in step.operands))
             with values.after():
                 cotangents = {n + len(steps) - 1: self._block(cotangent, equation.output, starts)}
-            for position in range(len(steps) - 1, -1, -1):
-                step = steps[position]
+            for event in self.plan.events:
+                position, step = event.position, steps[event.position]
+                if not event.pulls:
+                    values.run(position, given)
+                    values.drop(event.drops)
+                    continue
                 own = [values.get(k) for k in step.operands]
+                values.drop(event.drops)
                 ahead = cotangents.pop(n + position)
                 for place, k in enumerate(step.operands):
                     if not needs[k]:
@@ -322,7 +326,6 @@ class _Values:
         self.einsum, self.operands, self.starts = einsum, operands, starts
         self.values: dict[int, tf.Tensor] = {}
         self.order: Any = None
-        self.next_number = len(operands)
 
     def after(self) -> AbstractContextManager[Any]:
         """A context whose ops wait for what came last; XLA orders them itself."""
@@ -340,19 +343,20 @@ class _Values:
             self.values[number] = block
         return self.values[number]
 
-    def take(self, position: int) -> tf.Tensor:
-        """The result of the last step."""
-        return self.values[self.next_number + position]
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Forgets tensors, which are computed or read again where they are needed again."""
+        for number in numbers:
+            self.values.pop(number, None)
 
-    def run(self, step: Any, given: Given) -> None:
-        """Runs the next step."""
+    def run(self, position: int, given: Given) -> None:
+        """Runs a step, whose operands are there."""
+        step = self.einsum.plan.plan.steps[position]
         own = {k: self.get(k) for k in step.operands}
         n = len(self.operands)
         with self.after():
             result = run_step(self.einsum.text, step, own, given, n)  # type: ignore[arg-type]
         self.order = result
-        self.values[self.next_number] = result
-        self.next_number += 1
+        self.values[n + position] = result
 
 
 def _dim(x: tf.Tensor, axis: int) -> Dim:

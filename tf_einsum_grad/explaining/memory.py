@@ -27,6 +27,8 @@ class MemoryFindings:
             limit.
         blocks: each sliced label with the size of its blocks.
         n_slices: how many slices run, one after the other, in each pass.
+        n_steps: how many steps a slice has.
+        stretch: how many of them the backward pass holds at once.
         path: the contraction path of a slice.
         forward_bytes: what the forward pass holds at most, beyond operands and result.
         backward_bytes: what the backward pass holds at most, beyond those and the gradients.
@@ -38,6 +40,8 @@ class MemoryFindings:
     limit_bytes: int | None
     blocks: tuple[tuple[str, int], ...]
     n_slices: int
+    n_steps: int
+    stretch: int
     path: tuple[tuple[int, ...], ...]
     forward_bytes: int
     backward_bytes: int
@@ -92,6 +96,8 @@ def find_memory(
         memory.limit,
         plan.blocks,
         plan.n_slices,
+        len(plan.plan.steps),
+        min(plan.stretch, len(plan.plan.steps)),
         plan.plan.path,
         plan.forward_bytes,
         plan.backward_bytes,
@@ -108,9 +114,12 @@ def show_memory(found: MemoryFindings) -> Iterator[str]:
     blocks = ", ".join(f"{label} in blocks of {size}" for label, size in found.blocks)
     slices = f"{found.n_slices}, one after the other: {blocks}" if blocks else "1, all of it"
     yield f"    Slices: \t{slices}."
+    again = "which computes each slice again"
+    if found.stretch < found.n_steps:
+        again += f", at most {found.stretch} of its {found.n_steps} steps at once"
     yield (
         f"    Passes: \tforward, which keeps operands only, {show_bytes(found.forward_bytes)} at "
-        f"most; backward, which computes each slice again, {show_bytes(found.backward_bytes)}."
+        f"most; backward, {again}, {show_bytes(found.backward_bytes)}."
     )
     yield (
         f"    Cost: \tforward {show_flops(found.flops_forward)}, backward "

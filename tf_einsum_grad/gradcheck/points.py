@@ -19,6 +19,7 @@ ZERO_LEAF = 0.1  # how far to move a leaf that is zero everywhere
 _LARGEST_EXPONENT = 60  # keeps 1/RMS(y) and its products inside float32
 _JITTER = 2.0**-5  # how far away a point nearby is
 _NUDGE = 2.0**-7  # ... relative to each element
+_NEARLY = 1e-3  # ... as float16 has it
 _SMALLEST = 2.0**-20  # elements further below the largest are not looked for
 
 
@@ -97,12 +98,17 @@ def smallest(size: Array) -> float:
 def next_to(rng: np.random.Generator, x: Array) -> Array:
     """Draws a point near by: each element of ``x`` moves by a part of its own size.
 
-    So zeros stay, signs stay, and a matrix that is symmetric stays symmetric.
+    What holds of data often stays so: zeros, signs, symmetry, and that rows are probabilities,
+    which add up to 1, or vectors of length 1.
     """
     factor = 1 + _NUDGE * signs(rng, x.shape, False)
     if symmetric(x):
-        factor = (factor + adjoint(factor)) / 2
-    return np.asarray(x * factor)
+        return np.asarray(x * (factor + adjoint(factor)) / 2)
+    moved = np.asarray(x * factor)
+    for power in (1, 2) if x.ndim else ():
+        if np.allclose(np.sum(np.abs(x) ** power, -1), 1, 0, _NEARLY):
+            moved = moved / np.sum(np.abs(moved) ** power, -1, keepdims=True) ** (1 / power)
+    return moved
 
 
 def nearby(rng: np.random.Generator, x: Array) -> Array:

@@ -116,7 +116,8 @@ def _evened(run: Run, at: Comparison, leaves: Sequence[int]) -> _Look | None:
     point.directions.append(
         [evened(run.rng, x if g is None else g) * (rms(x) or ZERO_LEAF) for x, g in pairs]
     )
-    look = replace(at, number=len(point.directions) - 1, backward=exact, exact=True)
+    number = len(point.directions) - 1
+    look = Comparison(point, number, at.variant, exact, at.reference, exact=True)
     with suppress(BackwardError, VariantError):
         return _Look(run, look, at.variant.backward(point.values, cotangents))
     return None

@@ -2,7 +2,8 @@
 
 A slice is the einsum with each sliced label cut to one block of it. Slices of labels that the
 output has fill its blocks; slices of labels that it has not add up. They run one after the other,
-so what is on the way in one is gone before the next; backward, each is computed once more.
+so what is on the way in one is gone before the next; backward, each is computed once more, or again
+and again where less is held (see `recompute`).
 
 Blocks shrink a label at a time, from none to a single index each, always the label that takes most
 off the peak for what it adds to the FLOPs. That sequence does not depend on the limit, which takes
@@ -28,11 +29,13 @@ from tf_einsum_grad.lowering.lower import cost_both_ways, cost_of
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, Step, known_and_likely, make_plan
+from tf_einsum_grad.planning.recompute import Event, runs, schedule, stretches
 
 __all__ = ["SlicedPlan", "make_sliced_plan"]
 
 Blocks = tuple[tuple[str, int], ...]
 _MOST_PATHS_BY_SIZE = 12  # operands
+_MOST_SLICES = 10**6  # more would run for minutes at best
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class SlicedPlan:
         plan: of one slice.
         blocks: each sliced label with the size of its blocks.
         n_slices: how many there are, at the likely sizes.
+        stretch: how many steps of a slice the backward pass holds at once.
         dtype: of operands and result; the plan's may be wider.
         forward_bytes: what the forward pass holds at most, beyond operands and result.
         backward_bytes: what the backward pass holds at most, beyond those and the gradients.
@@ -53,6 +57,7 @@ class SlicedPlan:
     plan: Plan
     blocks: Blocks
     n_slices: int
+    stretch: int
     dtype: str
     forward_bytes: int
     backward_bytes: int
@@ -63,15 +68,20 @@ class SlicedPlan:
         return max(self.forward_bytes, self.backward_bytes)
 
     @property
+    def events(self) -> tuple[Event, ...]:
+        """The backward pass of a slice."""
+        return _events(self.plan, self.stretch)
+
+    @property
     def flops(self) -> int:
         """Multiplications and additions of the forward pass."""
         return self.n_slices * self.plan.flops
 
     @property
     def flops_backward(self) -> int:
-        """Those of the backward pass: every slice but its last step again, and all gradients."""
+        """Those of the backward pass: what runs again, and all gradients."""
         steps = self.plan.steps
-        again = sum(cost_of(step.contraction).flops for step in steps[:-1])
+        again = sum(cost_of(steps[k].contraction).flops for k in runs(self.events))
         transposed = sum(
             cost_of(step.contraction.transpose(k)).flops
             for step in steps
@@ -82,7 +92,9 @@ class SlicedPlan:
     @property
     def microseconds(self) -> float:
         """The price of both passes."""
-        return self.n_slices * sum(cost_both_ways(step.contraction) for step in self.plan.steps)
+        steps = self.plan.steps
+        again = sum(cost_of(steps[k].contraction).microseconds for k in runs(self.events))
+        return self.n_slices * (again + sum(cost_both_ways(step.contraction) for step in steps))
 
     def accumulates(self, subscripts: str) -> bool:
         """Whether several slices add to the same block of a tensor with these labels."""
@@ -126,33 +138,45 @@ def make_sliced_plan(
         wide = DTYPES[dtype].accumulates_in if blocks and is_differentiable(dtype) else dtype
         return make_plan(equation, tuple(own.items()), wide, by, hints, target, machine, rest)
 
-    def finish(blocks: Blocks, by: Optimize) -> SlicedPlan:
-        return _measured(equation, plan(blocks, by), blocks, dtype, likely)
+    def finish(blocks: Blocks, by: Optimize, stretch: int) -> SlicedPlan:
+        return _measured(equation, plan(blocks, by), stretch, blocks, dtype, likely)
 
     if limit is None:
-        return finish((), optimize)
+        return finish((), optimize, max(1, len(equation.inputs)))
     whole = {label: size for label, size in sizes if label not in elastic}
-    ways = []
-    for path in _paths(equation, likely, optimize, lambda by: plan((), by)):
-        base = plan((), path)
-        trace = list(_shrink(base, likely, whole, fixed, itemsize(dtype)))
-        ways.append((path, trace))
-    fits = []
-    for path, trace in ways:
-        candidates = (finish(blocks, path) for peak, blocks in trace if peak <= limit)
-        first = next((found for found in candidates if found.peak_bytes <= limit), None)
-        if first is not None:
-            fits.append(first)
+    bases = [plan((), path) for path in _paths(equation, likely, optimize, lambda x: plan((), x))]
+    fits: list[SlicedPlan] = []
+    least = math.inf
+    for base in bases:  # what is held in longer stretches takes less time
+        for stretch in stretches(len(base.steps)):
+            found = finish((), base.path, stretch)
+            least = min(least, found.peak_bytes)
+            if found.peak_bytes <= limit:
+                fits.append(found)
+                break
+    few = len(equation.inputs) <= _MOST_PATHS_BY_SIZE
+    for base in bases if few or not fits else ():
+        for stretch in dict.fromkeys([max(1, len(base.steps)), 1]):
+            for peak, blocks in _shrink(base, stretch, likely, whole, fixed, itemsize(dtype)):
+                if peak > limit and peak >= least:
+                    continue
+                found = finish(blocks, base.path, stretch)
+                if found.n_slices > _MOST_SLICES:
+                    break
+                least = min(least, found.peak_bytes)
+                if found.peak_bytes <= limit:
+                    fits.append(found)
+                    break
     if fits:
         return min(fits, key=lambda found: found.microseconds)
-    least = math.inf
-    for path, trace in ways:
-        for peak, blocks in sorted(trace):
-            if peak < least:
-                least = min(least, finish(blocks, path).peak_bytes)
     raise PathError(
         f"einsum {str(equation)!r} requires a memory_limit of {least} bytes or more, got {limit}"
     )
+
+
+def _events(plan: Plan, stretch: int) -> tuple[Event, ...]:
+    steps = tuple([step.operands for step in plan.steps])
+    return schedule(steps, len(plan.equation.inputs), stretch)
 
 
 def _paths(
@@ -172,13 +196,18 @@ def _paths(
 
 
 def _shrink(
-    plan: Plan, likely: Mapping[str, Size], known: Mapping[str, Size], fixed: str, item: int
+    plan: Plan,
+    stretch: int,
+    likely: Mapping[str, Size],
+    known: Mapping[str, Size],
+    fixed: str,
+    item: int,
 ) -> Iterator[tuple[int, Blocks]]:
     """Each slicing on the way to blocks of one index, with a lower bound of what it holds."""
     sizes = {label: size or 0 for label, size in likely.items()}
     steps, whole = plan.steps, dict(sizes)
     unions = [step.equation.labels for step in steps]
-    nothing = [0] * len(steps)
+    nothing, events = [0] * len(steps), _events(plan, stretch)
 
     def price(sizes: Mapping[str, int]) -> float:
         slices = math.prod((whole[x] / size for x, size in sizes.items() if size), start=1.0)
@@ -186,7 +215,7 @@ def _shrink(
 
     def peak(sizes: Mapping[str, int]) -> int:
         cut = {x for x, size in sizes.items() if size != likely[x]}
-        return max(_passes(plan, sizes, cut, item, item, nothing, [nothing, nothing]))
+        return max(_passes(plan, events, sizes, cut, item, item, nothing, [nothing, nothing]))
 
     while True:
         cut = tuple([(x, size) for x, size in sizes.items() if size != likely[x]])
@@ -221,7 +250,12 @@ def _next_block(block: int, size: Size) -> int:
 
 
 def _measured(
-    equation: Equation, plan: Plan, blocks: Blocks, dtype: str, likely: Mapping[str, Size]
+    equation: Equation,
+    plan: Plan,
+    stretch: int,
+    blocks: Blocks,
+    dtype: str,
+    likely: Mapping[str, Size],
 ) -> SlicedPlan:
     own = {label: size or 1 for label, size in likely.items()} | dict(blocks)
     forward = [footprint(step.contraction) for step in plan.steps]
@@ -241,7 +275,8 @@ def _measured(
                 extra += other * itemsize(plan.dtype)
             backward[k].append(extra)
     narrow, wide = itemsize(dtype), itemsize(plan.dtype)
-    passes = _passes(plan, own, dict(blocks), narrow, wide, forward, backward)
+    events = _events(plan, stretch)
+    passes = _passes(plan, events, own, dict(blocks), narrow, wide, forward, backward)
     n_slices = math.prod([(likely[label] or 1) // block for label, block in blocks])
     if wide != narrow and blocks:  # what adds up does so in the wide dtype, all of it
         terms = [equation.output, *equation.inputs]
@@ -253,11 +288,12 @@ def _measured(
             for term in terms
         ]
         passes = (passes[0] + held[0], passes[1] + sum(held[1:]))
-    return SlicedPlan(equation, plan, blocks, n_slices, dtype, *passes)
+    return SlicedPlan(equation, plan, blocks, n_slices, stretch, dtype, *passes)
 
 
 def _passes(
     plan: Plan,
+    events: Sequence[Event],
     sizes: Mapping[str, int],
     cut: Mapping[str, int] | set[str],
     narrow: int,
@@ -269,6 +305,7 @@ def _passes(
 
     Args:
         plan: of the slice.
+        events: its backward pass.
         sizes: those of the slice.
         cut: the labels that are sliced.
         narrow, wide: bytes of an element of operands and result, and of the plan's tensors.
@@ -301,20 +338,25 @@ def _passes(
         peak = max(peak, live + made + forward[position])
         live += result - sum(values[k] for k in step.operands)
     top = peak
-    live = peak = 0
-    for position, step in enumerate(plan.steps[:-1]):
-        live += sum(values[k] for k in step.operands if k < n)
-        live += values[n + position]
-        peak = max(peak, live + forward[position])
-    live += sum(values[k] for k in plan.steps[-1].operands if k < n) + block(output)
-    peak = max(peak, live)
-    for position in range(len(plan.steps) - 1, -1, -1):
-        step, made = plan.steps[position], 0
-        for k, number in enumerate(step.operands):
-            own = number < n
-            size = written(plan.equation.inputs[number]) if own else values[number]
-            peak = max(peak, live + made + size + backward[k][position])
-            made += 0 if own else size
-        live += made - sum(values[k] for k in step.operands)
-        live -= block(output) if n + position == last else values[n + position]
+    live = peak = block(output)
+    held: set[int] = set()
+    for event in events:
+        position, step = event.position, plan.steps[event.position]
+        live += sum(values[k] for k in step.operands if k not in held)
+        held.update(step.operands)
+        if not event.pulls:
+            live += values[n + position]
+            held.add(n + position)
+            peak = max(peak, live + forward[position])
+        else:
+            peak, made = max(peak, live), 0
+            for k, number in enumerate(step.operands):
+                own = number < n
+                size = written(plan.equation.inputs[number]) if own else values[number]
+                peak = max(peak, live + made + size + backward[k][position])
+                made += 0 if own else size
+            ends = n + position == last
+            live += made - (block(output) if ends else values[n + position])
+        live -= sum(values[k] for k in event.drops)
+        held.difference_update(event.drops)
     return top, peak
