@@ -30,6 +30,7 @@ from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, Step, known_and_likely, make_plan
 from tf_einsum_grad.planning.recompute import Event, runs, schedule, stretches
+from tf_einsum_grad.planning.trees import sliced_trees
 
 __all__ = ["SlicedPlan", "make_sliced_plan"]
 
@@ -167,11 +168,33 @@ def make_sliced_plan(
                 if found.peak_bytes <= limit:
                     fits.append(found)
                     break
+    if not few and hashable_optimize(optimize) == "auto":
+        fits += _by_trees(equation, likely, limit, fixed, finish)
     if fits:
         return min(fits, key=lambda found: found.microseconds)
     raise PathError(
         f"einsum {str(equation)!r} requires a memory_limit of {least} bytes or more, got {limit}"
     )
+
+
+def _by_trees(
+    equation: Equation,
+    likely: Mapping[str, Size],
+    limit: int,
+    fixed: str,
+    finish: Callable[[Blocks, Optimize, int], SlicedPlan],
+) -> list[SlicedPlan]:
+    """What cotengra finds that fits, if it is there: as few slices as do."""
+    sizes = {label: size or 1 for label, size in likely.items()}
+    for path, labels in sliced_trees(equation, sizes, _MOST_SLICES):
+        if any(label in fixed for label in labels):
+            continue
+        blocks = tuple([(label, 1) for label in labels])
+        for stretch in stretches(len(path)):
+            found = finish(blocks, path, stretch)
+            if found.peak_bytes <= limit and found.n_slices <= _MOST_SLICES:
+                return [found]
+    return []
 
 
 def _events(plan: Plan, stretch: int) -> tuple[Event, ...]:
