@@ -1,5 +1,7 @@
 """Attention against NumPy in float64, its gradients against those of all scores at once."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 import tf_einsum_grad as teg
 from tests.attending.reference import attention as reference
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, UNKNOWN_RANK, XLA, XLA_UNKNOWN_DIMS
+from tf_einsum_grad.attending import attend
 
 HEADS = "btnh,bsnh,bsnv->btnv"
 SIZES = {"b": 2, "t": 7, "s": 6, "n": 3, "h": 4, "v": 5, "g": 2, "c": 2}
@@ -22,6 +25,17 @@ EQUATIONS = (
     "tbn,sbn,snb->bnt",
     "...th,...sh,...sv->...tv",
 )
+
+
+@pytest.fixture(params=[False, True], ids=["all heads", "a head"])
+def pieces(request, monkeypatch):
+    """Blocks of all heads at once, or of one after the other."""
+    choose = attend.choose_blocks
+    monkeypatch.setattr(
+        attend,
+        "choose_blocks",
+        lambda *a, **k: dataclasses.replace(choose(*a, **k), pieces=request.param),
+    )
 
 
 def draw(text, sizes=SIZES, seed=0):
@@ -57,7 +71,7 @@ def both_ways(text, operands, mode=EAGER, block=4, **options):
 
 @pytest.mark.parametrize("mode", [EAGER, STATIC, UNKNOWN_DIMS, XLA], ids=str)
 @pytest.mark.parametrize("text", EQUATIONS)
-def test_an_equation(text, mode):
+def test_an_equation(text, mode, pieces):
     operands = draw(text)
     options = {"scale": 0.5}
     blocks, dense = both_ways(text, operands, mode, **options)
@@ -70,7 +84,7 @@ def test_an_equation(text, mode):
 @pytest.mark.parametrize("block", [2, 3, 100])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 1, 3])
-def test_rules_of_place(causal, window, block):
+def test_rules_of_place(causal, window, block, pieces):
     for n_rows, n_keys in ((7, 6), (1, 4), (3, 9)):
         operands = draw(HEADS, SIZES | {"t": n_rows, "s": n_keys})
         row, key = np.arange(n_rows)[:, None], np.arange(n_keys)
@@ -96,7 +110,7 @@ def test_blocks_that_nobody_sees_are_skipped():
 @pytest.mark.parametrize(
     ("subscripts", "block"), [("bts", 4), ("s", 2), ("nts", 2), ("ts", 4), ("bs", 4), ("stb", 2)]
 )
-def test_masks_and_biases_have_subscripts_of_their_own(subscripts, block):
+def test_masks_and_biases_have_subscripts_of_their_own(subscripts, block, pieces):
     operands, rng = draw(HEADS), np.random.default_rng(1)
     shape = [SIZES[label] for label in subscripts]
     mask, bias = rng.random(shape) < 0.7, rng.normal(size=shape)
@@ -120,7 +134,7 @@ def test_a_bias_has_a_gradient():
     np.testing.assert_allclose(*biases, rtol=1e-9)
 
 
-def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient():
+def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient(pieces):
     operands = draw(HEADS)
     mask = np.ones([7, 6], bool)
     mask[2] = False
@@ -132,7 +146,7 @@ def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient():
 
 
 @pytest.mark.parametrize("block", [3, "auto"])
-def test_a_bias_of_minus_infinity_masks(block):
+def test_a_bias_of_minus_infinity_masks(block, pieces):
     query, key, value = draw(HEADS)
     bias = np.zeros([SIZES["t"], SIZES["s"]])
     bias[2], bias[4, 1:3] = -np.inf, -np.inf  # a whole row, and some of another
@@ -154,7 +168,7 @@ def test_a_bias_of_minus_infinity_masks(block):
 
 @pytest.mark.parametrize("mode", [EAGER, UNKNOWN_DIMS, XLA_UNKNOWN_DIMS], ids=str)
 @pytest.mark.parametrize("empty", ["t", "s", "b"])
-def test_nothing(empty, mode):
+def test_nothing(empty, mode, pieces):
     operands = draw(HEADS, SIZES | {empty: 0})
     result, *pulled = mode.run(
         lambda x: gradients(lambda *y: teg.attention(HEADS, *y, scale=1), x), operands
@@ -166,7 +180,7 @@ def test_nothing(empty, mode):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_halves_are_computed_in_float32(dtype):
+def test_halves_are_computed_in_float32(dtype, pieces):
     operands = [tf.cast(x, dtype) for x in draw(HEADS, SIZES | {"s": 300})]
     wide = [tf.cast(x, "float64").numpy() for x in operands]
     result, *pulled = gradients(lambda *x: teg.attention(HEADS, *x, block=64), operands)
@@ -177,7 +191,7 @@ def test_halves_are_computed_in_float32(dtype):
     )
 
 
-def test_large_scores_do_not_overflow():
+def test_large_scores_do_not_overflow(pieces):
     operands = [1e3 * x for x in draw(HEADS)]
     blocks, dense = both_ways(HEADS, operands, block=2, scale=1.0)
     for got, want in zip(blocks, dense, strict=True):
@@ -188,7 +202,7 @@ def test_large_scores_do_not_overflow():
 # Dropout ------------------------------------------------------------------------------------------
 
 
-def test_dropout_drops_the_same_in_blocks_of_any_size_and_in_both_passes():
+def test_dropout_drops_the_same_in_blocks_of_any_size_and_in_both_passes(pieces):
     operands = draw(HEADS)
     options = {"dropout": 0.4, "seed": 7, "scale": 1.0}
     for block in (1, 4, 100):
@@ -219,7 +233,7 @@ def small():
 
 
 @pytest.mark.parametrize("block", [2, "auto"])
-def test_the_gradient_checker_agrees(block):
+def test_the_gradient_checker_agrees(block, pieces):
     report = teg.check_gradients(
         lambda q, k, v: teg.attention(HEADS, q, k, v, block=block, causal=True), small(), order=2
     )
@@ -361,7 +375,7 @@ def masked_and_biased(block):
     ],
     ids=str,
 )
-def test_sizes_that_were_unknown_are_compared(changed, mode):
+def test_sizes_that_were_unknown_are_compared(changed, mode, pieces):
     name, label = changed.split("_")
     for size in (7,) if name in ("mask", "bias") else (7, 1):
         for block in (3, "auto"):
@@ -374,7 +388,7 @@ def test_sizes_that_were_unknown_are_compared(changed, mode):
 
 
 @pytest.mark.parametrize("changed", ["mask_s", "mask_t", "mask_b", "bias_t", "bias_n"])
-def test_a_size_of_1_that_was_unknown_broadcasts(changed):
+def test_a_size_of_1_that_was_unknown_broadcasts(changed, pieces):
     query, key, value, mask, bias = unequal(changed, 1)
 
     def body(operands):

@@ -21,7 +21,17 @@ def test_short_ones_run_at_once_and_long_ones_in_blocks():
 def test_scores_keep_within_a_limit(n, limit, machine):
     blocks = choose_blocks(n, n, 8, machine, memory_limit=limit)
     alive = n * n if blocks.dense else blocks.rows * blocks.keys
-    assert 4 * 4 * 8 * alive <= limit
+    heads = 1 if blocks.pieces and not blocks.dense else 8
+    assert 4 * 4 * heads * alive <= limit
+
+
+def test_long_rows_are_whole_and_of_one_head_where_nothing_is_masked_by_place():
+    assert choose_blocks(8192, 8192, 8, CPU_ONEDNN) == Blocks(False, 512, 8192, True)
+    assert choose_blocks(2**15, 2**15, 8, CPU_ONEDNN) == Blocks(False, 256, 2**15, True)
+    causal = choose_blocks(8192, 8192, 8, CPU_ONEDNN, seen=0.5)
+    assert not causal.pieces and causal.keys < 8192
+    assert not choose_blocks(2**17, 2**17, 8, CPU_ONEDNN).pieces
+    assert not choose_blocks(8192, 8192, 8, CPU_ONEDNN, memory_limit=2**20).pieces
 
 
 def test_a_limit_that_cannot_be_met_names_the_least_that_can():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tf_einsum_grad.algebra.errors import EinsumError
 from tf_einsum_grad.algebra.sizes import Size
@@ -19,6 +19,9 @@ _PASSES = 24
 _KERNELS = 60
 # Of a block, all heads together: so that what is done to it stays in a cache.
 _BLOCK_BYTES = 2**23
+# Of a block of whole rows of one head: their softmax is one kernel, and products of long rows run
+# at the highest rate; of fewer rows than 256 they do not.
+_ROW_BYTES, _FEWEST_ROWS, _LONGEST_ROW = 2**24, 256, 2**16
 _LEAST, _MOST = 16, 1024
 # What all scores may take where nobody says: more is neither fast nor comfortable.
 _COMFORTABLE = 2**31
@@ -31,11 +34,13 @@ class Blocks:
     Attributes:
         dense: at once, with a tensor of all scores.
         rows, keys: how many rows and keys a block has.
+        pieces: whether a block is of one of batch and heads, rather than of all.
     """
 
     dense: bool
     rows: int
     keys: int
+    pieces: bool = False
 
 
 def choose_blocks(
@@ -83,17 +88,23 @@ def choose_blocks(
     blocks = Blocks(False, min(side, n_rows or side), min(side, n_keys or side))
     if n_rows is None or n_keys is None:
         return blocks
+    if seen == 1 and n_rows and 0 < n_keys <= _LONGEST_ROW:
+        whole = max(_ROW_BYTES // (4 * n_keys), _FEWEST_ROWS)
+        rows = min(1 << (whole.bit_length() - 1), n_rows)
+        if memory_limit is None or 4 * rows * n_keys * _ALIVE <= memory_limit:
+            blocks = Blocks(False, rows, n_keys, True)
     scores = 4 * n_rows * n_keys * others
     if scores * _ALIVE > (_COMFORTABLE if memory_limit is None else memory_limit):
         return blocks
     fresh = scores / machine.fresh if scores > machine.fresh_limit else 0.0
     dense_us = _PASSES * scores / machine.stream + _ALIVE * fresh
-    n_blocks = math.ceil(n_rows / side) * math.ceil(n_keys / side)
+    n_blocks = math.ceil(n_rows / blocks.rows) * math.ceil(n_keys / blocks.keys)
+    n_blocks *= others if blocks.pieces else 1
     # Blocks compute scores twice.
     again = 2 * (scores / 4) * depth / machine.flops
     blocks_us = _PASSES * scores / machine.stream + again
     blocks_us = seen * (blocks_us + n_blocks * _KERNELS * machine.launch("graph"))
-    return Blocks(dense_us <= blocks_us, blocks.rows, blocks.keys)
+    return replace(blocks, dense=dense_us <= blocks_us)
 
 
 def _power(n: int) -> int:

@@ -15,15 +15,16 @@ Each product is the equation with subscripts in each other's places, as in every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from tf_einsum_grad.attending.blocks import Blocks
+from tf_einsum_grad.attending.cuts import Cuts, Operands, dims_of, size_of
 from tf_einsum_grad.attending.equation import AttentionEquation
 from tf_einsum_grad.attending.masks import Extra, Place, Rules, keep_factors, take
+from tf_einsum_grad.attending.pieces import Pieces
 from tf_einsum_grad.execution.call import run_call
 
 __all__ = ["Attention", "Operands"]
@@ -32,18 +33,6 @@ __all__ = ["Attention", "Operands"]
 def einsum(equation: str, *operands: tf.Tensor) -> tf.Tensor:
     """An einsum with the gradients of this package."""
     return run_call(equation, operands)
-
-
-@dataclass(frozen=True)
-class Operands:
-    """The tensors of one call; query, key and value in the dtype that all is computed in."""
-
-    query: tf.Tensor
-    key: tf.Tensor
-    value: tf.Tensor
-    mask: Any
-    bias: Any
-    seed: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +61,25 @@ class Attention:
     def dense(self, x: Operands) -> tf.Tensor:
         """With a tensor of all scores; TensorFlow differentiates it, to any order."""
         e = self.equation
-        n_rows, n_keys = _size(x.query, e.query, e.rows), _size(x.key, e.key, e.keys)
+        n_rows, n_keys = size_of(x.query, e.query, e.rows), size_of(x.key, e.key, e.keys)
         place = Place(0, 0, n_rows, n_keys)
-        scores = self._scores(x, x.query * self.scale, x.key, place, None)
+        scores = self._scores(x, x.query * self.scale, x.key, None)
         valid = self._valid(x, place, n_keys, False, None)
+        weights = self._softmax(scores, valid)
+        weights = self._dropped(weights, x, place, n_rows)
+        return einsum(f"{e.scores},{e.value}->{e.output}", weights, x.value)
+
+    def _softmax(self, scores: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
+        """The weights of all keys; zeros of a row that sees none."""
         if self.bias is not None:  # one of -inf masks, and may mask a whole row
             seen = scores > scores.dtype.min
             valid = seen if valid is None else seen & valid
         # Of a row that sees no key the softmax is of equal numbers: nothing of it is left.
         weights = tf.nn.softmax(_where(valid, scores, scores.dtype.min))
-        weights = _where(valid, weights, 0.0)
-        weights = self._dropped(weights, x, place, n_rows)
-        return einsum(f"{e.scores},{e.value}->{e.output}", weights, x.value)
+        return _where(valid, weights, 0.0)
 
     def _scores(
-        self, x: Operands, query: tf.Tensor, key: tf.Tensor, place: Place, cut: Place | None
+        self, x: Operands, query: tf.Tensor, key: tf.Tensor, cut: Place | None
     ) -> tf.Tensor:
         e = self.equation
         scores = einsum(f"{e.query},{e.key}->{e.scores}", query, key)
@@ -112,17 +105,65 @@ class Attention:
 
     def forward(self, x: Operands) -> tuple[tf.Tensor, tf.Tensor]:
         """The result, and L of each row; memory grows with rows plus keys."""
-        e, cuts = self.equation, _Cuts.of(self, x)
+        if not self.blocks.pieces:
+            return self._forward(x, 0)
+        e, pieces = self.equation, self._pieces(x)
+
+        def one(i: Any, outputs: Any, logs: Any) -> tuple[Any, ...]:
+            output, log = self._forward(self._piece(x, pieces, i), i)
+            return i + 1, outputs.write(i, output), logs.write(i, log)
+
+        arrays = [tf.TensorArray(x.query.dtype, pieces.count) for _ in range(2)]
+        _, outputs, logs = _loop(lambda i, *_: i < pieces.count, one, (0, *arrays))
+        return pieces.joined(outputs, e.output), pieces.joined(logs, e.normaliser)
+
+    def _pieces(self, x: Operands) -> Pieces:
+        e = self.equation
+        sizes = dict(zip(e.key, dims_of(x.key), strict=True))
+        sizes |= dict(zip(e.query, dims_of(x.query), strict=True))
+        return Pieces({label: sizes[label] for label in e.normaliser if label != e.rows})
+
+    def _piece(self, x: Operands, pieces: Pieces, i: Any) -> Operands:
+        e = self.equation
+        return Operands(
+            pieces.cut(x.query, e.query, i),
+            pieces.cut(x.key, e.key, i),
+            pieces.cut(x.value, e.value, i),
+            pieces.cut(x.mask, self.mask.subscripts if self.mask else "", i),
+            pieces.cut(x.bias, self.bias.subscripts if self.bias else "", i),
+            x.seed,
+        )
+
+    def _forward(self, x: Operands, piece: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        e, cuts = self.equation, self._cuts(x, piece)
         x = cuts.pad(x)
 
         def rows(i: Any, outputs: Any, logs: Any) -> tuple[Any, ...]:
             query = take(x.query, e.query.index(e.rows), i * cuts.n_rows, cuts.n_rows) * self.scale
 
-            def keys(j: Any, highest: Any, total: Any, result: Any) -> tuple[Any, ...]:
+            def block(j: Any) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor, Place]:
                 place = cuts.place(i, j)
                 key, value = self._keys(x, place)
-                scores = self._scores(x, query, key, place, place)
                 valid = self._valid(x, place, cuts.all_keys, cuts.pads_keys, place)
+                return self._scores(x, query, key, place), valid, value, place
+
+            def written(result: tf.Tensor, log: tf.Tensor) -> tuple[Any, ...]:
+                axis = len(e.normaliser) - 1
+                return (
+                    i + 1,
+                    outputs.write(i, _first(result, axis)),
+                    logs.write(i, _first(log, axis)),
+                )
+
+            if cuts.one_block:
+                scores, valid, value, place = block(0)
+                weights = self._dropped(self._softmax(scores, valid), x, place, cuts.all_rows)
+                result = einsum(f"{e.scores},{e.value}->{e.result}", weights, value)
+                _, log, _ = cuts.start(x)
+                return written(result, log)  # which is not needed
+
+            def keys(j: Any, highest: Any, total: Any, result: Any) -> tuple[Any, ...]:
+                scores, valid, value, place = block(j)
                 scores = _where(valid, scores, scores.dtype.min)
                 new = tf.maximum(highest, tf.reduce_max(scores, -1))
                 weights = _where(valid, tf.exp(scores - _column(new, 1)), 0.0)
@@ -139,13 +180,17 @@ class Attention:
             )
             result = tf.math.divide_no_nan(result, _column(total, e.n_values))
             log = tf.where(total > 0, highest + tf.math.log(tf.maximum(total, 1e-37)), 0.0)
-            axis = len(e.normaliser) - 1
-            return i + 1, outputs.write(i, _first(result, axis)), logs.write(i, _first(log, axis))
+            return written(result, log)
 
         arrays = [tf.TensorArray(x.query.dtype, cuts.row_blocks) for _ in range(2)]
         _, outputs, logs = _loop(lambda i, *_: i < cuts.row_blocks, rows, (0, *arrays))
         whole = self._whole(outputs.concat(), e.rows, e.result, cuts.all_rows, e.output)
         return whole, self._whole(logs.concat(), e.rows, e.normaliser, cuts.all_rows, e.normaliser)
+
+    def _cuts(self, x: Operands, piece: Any) -> Cuts:
+        e = self.equation
+        n_rows, n_keys = size_of(x.query, e.query, e.rows), size_of(x.key, e.key, e.keys)
+        return Cuts(e, self.blocks, (self.mask, self.bias), n_rows, n_keys, piece)
 
     def _keys(self, x: Operands, place: Place) -> tuple[tf.Tensor, tf.Tensor]:
         e = self.equation
@@ -162,7 +207,30 @@ class Attention:
         self, x: Operands, result: tf.Tensor, log: tf.Tensor, cotangent: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The gradients of query, key and value; blocks of scores are computed again."""
-        e, cuts = self.equation, _Cuts.of(self, x)
+        if not self.blocks.pieces:
+            return self._backward(x, result, log, cotangent, 0)
+        e, pieces = self.equation, self._pieces(x)
+        terms = (e.query, e.key, e.value)
+
+        def one(i: Any, *arrays: Any) -> tuple[Any, ...]:
+            own_result, own_cotangent = (pieces.cut(y, e.output, i) for y in (result, cotangent))
+            own_log = pieces.cut(log, e.normaliser, i)
+            own = self._piece(x, pieces, i)
+            found = self._backward(own, own_result, own_log, own_cotangent, i)
+            added = zip(arrays, found, terms, strict=True)
+            return i + 1, *(pieces.add(array, i, dx, term) for array, dx, term in added)
+
+        like = zip((x.query, x.key, x.value), terms, strict=True)
+        arrays = [pieces.array(y, term) for y, term in like]
+        _, *arrays = _loop(lambda i, *_: i < pieces.count, one, (0, *arrays))
+        found = (pieces.joined(array, term) for array, term in zip(arrays, terms, strict=True))
+        d_query, d_key, d_value = found
+        return d_query, d_key, d_value
+
+    def _backward(
+        self, x: Operands, result: tf.Tensor, log: tf.Tensor, cotangent: tf.Tensor, piece: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        e, cuts = self.equation, self._cuts(x, piece)
         x = cuts.pad(x)
         # rowsum(dO O), one for each row.
         delta = einsum(f"{e.output},{e.output}->{e.normaliser}", cotangent, result)
@@ -180,9 +248,12 @@ class Attention:
             def keys(j: Any, d_query: Any, d_keys: Any, d_values: Any) -> tuple[Any, ...]:
                 place = cuts.place(i, j)
                 key, value = self._keys(x, place)
-                scores = self._scores(x, query, key, place, place)
+                scores = self._scores(x, query, key, place)
                 valid = self._valid(x, place, cuts.all_keys, cuts.pads_keys, place)
-                weights = _where(valid, tf.exp(scores - _column(log_i, 1)), 0.0)
+                if cuts.one_block:
+                    weights = self._softmax(scores, valid)
+                else:
+                    weights = _where(valid, tf.exp(scores - _column(log_i, 1)), 0.0)
                 d_weights = einsum(f"{e.result},{e.value}->{e.scores}", d_out, value)
                 kept = weights
                 if self.dropout:
@@ -199,13 +270,16 @@ class Attention:
                     d_values.write(j, d_values.read(j) + d_value),
                 )
 
-            first, last = self.rules.range(cuts.place(i, 0), cuts.key_blocks)
-            _, d_query, d_keys, d_values = _loop(
-                lambda j, *_: j < last,
-                keys,
-                (first, tf.zeros_like(query), d_keys, d_values),
-                maximum_iterations=cuts.key_blocks,
-            )
+            if cuts.one_block:
+                _, d_query, d_keys, d_values = keys(0, tf.zeros_like(query), d_keys, d_values)
+            else:
+                first, last = self.rules.range(cuts.place(i, 0), cuts.key_blocks)
+                _, d_query, d_keys, d_values = _loop(
+                    lambda j, *_: j < last,
+                    keys,
+                    (first, tf.zeros_like(query), d_keys, d_values),
+                    maximum_iterations=cuts.key_blocks,
+                )
             d_query = _first(d_query, e.query.index(e.rows)) * self.scale
             return i + 1, d_queries.write(i, d_query), d_keys, d_values
 
@@ -227,132 +301,6 @@ def _loop(goes_on: Any, body: Any, start: Any, maximum_iterations: Any = None) -
     return tf.while_loop(
         goes_on, body, start, parallel_iterations=1, maximum_iterations=maximum_iterations
     )
-
-
-@dataclass(frozen=True)
-class _Cuts:
-    """Where blocks begin and end; numbers where sizes are known, else tensors."""
-
-    attention: Attention
-    all_rows: Any
-    all_keys: Any
-
-    @classmethod
-    def of(cls, attention: Attention, x: Operands) -> _Cuts:
-        e = attention.equation
-        rows, keys = _size(x.query, e.query, e.rows), _size(x.key, e.key, e.keys)
-        return cls(attention, rows, keys)
-
-    @property
-    def n_rows(self) -> int:
-        return self.attention.blocks.rows
-
-    @property
-    def n_keys(self) -> int:
-        return self.attention.blocks.keys
-
-    @property
-    def row_blocks(self) -> Any:
-        return _n_blocks(self.all_rows, self.n_rows)
-
-    @property
-    def key_blocks(self) -> Any:
-        return _n_blocks(self.all_keys, self.n_keys)
-
-    @property
-    def pads_keys(self) -> bool:
-        return not isinstance(self.all_keys, int) or self.all_keys % self.n_keys != 0
-
-    @property
-    def key_first(self) -> str:
-        return self.attention.equation.keys + self._without(self.attention.equation.key)
-
-    @property
-    def value_first(self) -> str:
-        return self.attention.equation.keys + self._without(self.attention.equation.value)
-
-    def _without(self, subscripts: str) -> str:
-        return subscripts.replace(self.attention.equation.keys, "")
-
-    def place(self, i: Any, j: Any) -> Place:
-        return Place(i * self.n_rows, j * self.n_keys, self.n_rows, self.n_keys)
-
-    def pad_rows(self, x: tf.Tensor, axis: int) -> tf.Tensor:
-        return _pad(x, axis, self.row_blocks * self.n_rows - self.all_rows)
-
-    def pad_keys(self, x: tf.Tensor, axis: int) -> tf.Tensor:
-        return _pad(x, axis, self.key_blocks * self.n_keys - self.all_keys)
-
-    def pad(self, x: Operands) -> Operands:
-        """Operands of whole blocks."""
-        e, attention = self.attention.equation, self.attention
-
-        def extra(y: tf.Tensor | None, which: Extra | None) -> tf.Tensor | None:
-            if y is None or which is None:
-                return None
-            for label, pad in ((e.rows, self.pad_rows), (e.keys, self.pad_keys)):
-                axis = which.subscripts.find(label)
-                if axis >= 0 and y.shape[axis] != 1:
-                    y = pad(y, axis)
-            return y
-
-        return Operands(
-            self.pad_rows(x.query, e.query.index(e.rows)),
-            self.pad_keys(x.key, e.key.index(e.keys)),
-            self.pad_keys(x.value, e.value.index(e.keys)),
-            extra(x.mask, attention.mask),
-            extra(x.bias, attention.bias),
-            x.seed,
-        )
-
-    def start(self, x: Operands) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The maximum, the sum and the result before any key."""
-        e = self.attention.equation
-        sizes = dict(zip(e.key, _dims(x.key), strict=True))
-        sizes |= dict(zip(e.value, _dims(x.value), strict=True))
-        sizes |= dict(zip(e.query, _dims(x.query), strict=True)) | {e.rows: self.n_rows}
-        dtype = x.query.dtype
-        rows = _full([sizes[label] for label in e.normaliser], dtype.min / 2, dtype)
-        return (
-            rows,
-            _full([sizes[label] for label in e.normaliser], 0.0, dtype),
-            _full([sizes[label] for label in e.result], 0.0, dtype),
-        )
-
-    def zeros(self, x: tf.Tensor, subscripts: str) -> Any:
-        """An array of a gradient of zeros for each block of keys, keys first."""
-        axis = subscripts.index(self.attention.equation.keys)
-        dims = _dims(x)
-        dims = [self.key_blocks, self.n_keys, *dims[:axis], *dims[axis + 1 :]]
-        array = tf.TensorArray(x.dtype, self.key_blocks, clear_after_read=False)
-        return array.unstack(_full(dims, 0.0, x.dtype))
-
-
-def _n_blocks(size: Any, block: int) -> Any:
-    n = -(-size // block)
-    # Loops and arrays need one block, of padding alone, where a size turns out to be 0.
-    return n if isinstance(n, int) else tf.maximum(n, 1)
-
-
-def _full(dims: Sequence[Any], value: float, dtype: tf.DType) -> tf.Tensor:
-    filled = tf.fill(tf.stack(dims), tf.constant(value, dtype))
-    known: tf.Tensor = tf.ensure_shape(filled, [n if isinstance(n, int) else None for n in dims])
-    return known
-
-
-def _dims(x: tf.Tensor) -> list[Any]:
-    sizes = tf.shape(x)
-    return [sizes[axis] if n is None else n for axis, n in enumerate(x.shape.as_list())]
-
-
-def _size(x: tf.Tensor, subscripts: str, label: str) -> Any:
-    return _dims(x)[subscripts.index(label)]
-
-
-def _pad(x: tf.Tensor, axis: int, more: Any) -> tf.Tensor:
-    if isinstance(more, int) and not more:
-        return x
-    return tf.pad(x, [[0, more if k == axis else 0] for k in range(x.shape.rank)])
 
 
 def _first(x: tf.Tensor, axis: int) -> tf.Tensor:

@@ -16,12 +16,16 @@ __all__ = ["Extra", "Place", "Rules", "keep_factors"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which block of scores: where it starts, and how long it is; tensors or numbers."""
+    """Which block of scores: where it starts, and how long it is; tensors or numbers.
+
+    `piece` is the place of batch and heads among all, where a block has one of them alone.
+    """
 
     row: Any
     key: Any
     n_rows: Any
     n_keys: Any
+    piece: Any = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def keep_factors(
     """
     shape = tf.shape(scores)
     leading = tf.reduce_prod(shape[:-2])
-    first = tf.reshape(tf.range(leading), tf.concat([shape[:-2], [1, 1]], 0))
+    first = place.piece + tf.reshape(tf.range(leading), tf.concat([shape[:-2], [1, 1]], 0))
     rows = place.row + tf.range(shape[-2])[:, tf.newaxis]
     keys = place.key + tf.range(shape[-1])
     start = _mix(tf.cast(seed[0], tf.uint32) + tf.constant(_GOLDEN, tf.uint32))
