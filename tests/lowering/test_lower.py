@@ -321,3 +321,30 @@ def test_dimensions_that_stay_side_by_side_go_as_one():
     assert permutes("abcdefghijklm->bcdefghijklma", TWOS) == [do.Permute((1, 0))]
     assert permutes("abcdefghijklm->hijklmabcdefg", TWOS) == [do.Permute((1, 0))]
     assert permutes("abcdefghijklm->abcdefgihjklm", TWOS) == [do.Permute((0, 2, 1, 3))]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "batched"),
+    [
+        ("btf,df->btd", {"b": 8, "t": 256, "d": 512, "f": 2048}, True),
+        ("ik,jk->ij", {"i": 4096, "j": 512, "k": 512}, True),
+        ("ik,jk->ij", {"i": 4096, "j": 512, "k": 64}, False),  # rows too short to matter
+        ("ik,jk->ij", {"i": 64, "j": 16, "k": 512}, False),  # too small for its start
+        ("ik,kj->ij", {"i": 4096, "j": 512, "k": 512}, False),  # nothing read across rows
+        ("ki,kj->ij", {"i": 512, "j": 512, "k": 4096}, False),  # the left operand
+    ],
+)
+def test_with_onednn_a_large_transposed_right_operand_is_a_batch_of_one(text, sizes, batched):
+    own = Contraction.of(parse_equation(text), sizes, "float32", machine=CPU_ONEDNN)
+    combine = lower(own).combine
+    assert isinstance(combine, do.MatMul) and combine.batched == batched
+    if batched:
+        assert combine.transpose_b
+        conjugated = candidates(dataclasses.replace(own, dtype="complex64"))
+        products = [x.combine for x in conjugated if isinstance(x.combine, do.MatMul)]
+        assert products and not any(product.batched for product in products)
+    for machine, target in ((CPU, "graph"), (CPU_ONEDNN, "xla")):
+        other = Contraction.of(
+            parse_equation(text), sizes, "float32", target=target, machine=machine
+        )
+        assert not lower(other).combine.batched

@@ -275,8 +275,10 @@ class _Pricer:
             batch, (rows, depth, columns) = a[:-2], [self.elements((side,)) for side in (m, k, n)]
             shape = (self.elements(batch), rows, depth, columns)
             flags = instruction.transpose_a, instruction.transpose_b
-            kernel: MatMulKernel = "batch" if shape[0] > 1 else "matmul"
+            alone = instruction.batched and not batch
+            kernel: MatMulKernel = "batch" if shape[0] > 1 or alone else "matmul"
             us, moved = self.matmul(shape, flags, "xla" if self.target == "xla" else kernel)
+            us += self.machine.batch_start if alone else 0.0
         else:
             moved = self.bytes(a) + self.bytes(b) + self.bytes(product)
             us = moved / self.multiply_rate(a, b, product)

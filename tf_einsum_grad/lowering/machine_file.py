@@ -155,6 +155,7 @@ _MAY_BE_ZERO = {
     "graph_launch",
     "xla_launch",
     "device_launch",
+    "batch_start",
     "fresh_limit",
     "short_row",
     "cache",

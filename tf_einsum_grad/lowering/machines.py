@@ -45,6 +45,7 @@ CPU_ONEDNN = replace(
     einsum_across_left=58_000.0,
     einsum_across_right=1e12,
     long_row=256,
+    batch_start=40.0,
     vecmat=19_000.0,
     vecmat_across=27_000.0,
     matvec=21_000.0,
