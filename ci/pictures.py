@@ -45,7 +45,9 @@ def attention() -> plt.Figure:
     memory.set(xlabel="T", ylabel="MB", title="peak memory, forward and backward")
     memory.set_xticks(lengths, [f"{n // 1024}k" for n in lengths], minor=False)
     memory.minorticks_off()
-    memory.legend(frameon=False, fontsize=8)
+    memory.set_ylim(40, 4e5)
+    memory.title.set_fontsize(10)
+    memory.legend(frameon=False, fontsize=8, loc="upper left")
     memory.spines[["top", "right"]].set_visible(False)
     return figure
 

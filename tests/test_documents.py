@@ -70,4 +70,6 @@ def test_the_answers_picture_is_drawn_from_the_rule():
     with mpl.rc_context({"svg.hashsalt": "answer"}):
         pictures["answer"]().savefig(file, format="svg", metadata={"Date": None}, facecolor="white")
     title = "ijkm,ijkn-&gt;imn   to   imn,ijkn-&gt;ijkm"
-    assert title in file.getvalue().decode() and title in pictures["PICTURE"].read_text("utf-8")
+    assert title in file.getvalue().decode() and title in (
+        pictures["PICTURES"] / "answer.svg"
+    ).read_text("utf-8")

@@ -335,16 +335,13 @@ def test_dimensions_that_stay_side_by_side_go_as_one():
     ],
 )
 def test_with_onednn_a_large_transposed_right_operand_is_a_batch_of_one(text, sizes, batched):
-    own = Contraction.of(parse_equation(text), sizes, "float32", machine=CPU_ONEDNN)
-    combine = lower(own).combine
-    assert isinstance(combine, do.MatMul) and combine.batched == batched
-    if batched:
-        assert combine.transpose_b
-        conjugated = candidates(dataclasses.replace(own, dtype="complex64"))
-        products = [x.combine for x in conjugated if isinstance(x.combine, do.MatMul)]
-        assert products and not any(product.batched for product in products)
+    def is_batched(lowering):
+        return isinstance(lowering.combine, do.MatMul) and lowering.combine.batched
+
+    equation = parse_equation(text)
+    own = Contraction.of(equation, sizes, "float32", machine=CPU_ONEDNN)
+    assert is_batched(lower(own)) == batched
+    assert not any(map(is_batched, candidates(dataclasses.replace(own, dtype="complex64"))))
     for machine, target in ((CPU, "graph"), (CPU_ONEDNN, "xla")):
-        other = Contraction.of(
-            parse_equation(text), sizes, "float32", target=target, machine=machine
-        )
-        assert not lower(other).combine.batched
+        other = Contraction.of(equation, sizes, "float32", target=target, machine=machine)
+        assert not any(map(is_batched, candidates(other)))

@@ -245,6 +245,11 @@ class Attention:
                 take(y, row, start, cuts.n_rows) for y in (aligned, delta, log)
             )
 
+            # Small, so it is turned here once: products that read one across its rows take longer.
+            by_row = _turned(e.query, e.rows), _turned(e.result, e.rows)
+            query_t = einsum(f"{e.query}->{by_row[0]}", query)
+            d_out_t = einsum(f"{e.result}->{by_row[1]}", d_out)
+
             def keys(j: Any, d_query: Any, d_keys: Any, d_values: Any) -> tuple[Any, ...]:
                 place = cuts.place(i, j)
                 key, value = self._keys(x, place)
@@ -261,8 +266,12 @@ class Attention:
                     kept, d_weights = weights * factors, d_weights * factors
                 d_scores = weights * (d_weights - _column(delta_i, 1))
                 d_query += einsum(f"{e.scores},{e.key}->{e.query}", d_scores, key)
-                d_key = einsum(f"{e.query},{e.scores}->{cuts.key_first}", query, d_scores)
-                d_value = einsum(f"{e.scores},{e.result}->{cuts.value_first}", kept, d_out)
+                d_key = einsum(
+                    f"{by_row[0]},{e.scores}->{_turned(e.key, e.keys)}", query_t, d_scores
+                )
+                d_value = einsum(
+                    f"{by_row[1]},{e.scores}->{_turned(e.value, e.keys)}", d_out_t, kept
+                )
                 return (
                     j + 1,
                     d_query,
@@ -291,8 +300,8 @@ class Attention:
         )
         return (
             self._whole(d_queries.concat(), e.rows, e.query, cuts.all_rows, e.query),
-            self._whole(d_keys.concat(), e.keys, e.key, cuts.all_keys, e.key),
-            self._whole(d_values.concat(), e.keys, e.value, cuts.all_keys, e.value),
+            self._whole(_by_key(d_keys), e.keys, e.key, cuts.all_keys, e.key),
+            self._whole(_by_key(d_values), e.keys, e.value, cuts.all_keys, e.value),
         )
 
 
@@ -301,6 +310,21 @@ def _loop(goes_on: Any, body: Any, start: Any, maximum_iterations: Any = None) -
     return tf.while_loop(
         goes_on, body, start, parallel_iterations=1, maximum_iterations=maximum_iterations
     )
+
+
+def _turned(subscripts: str, last: str) -> str:
+    """The same labels, with that one last."""
+    return subscripts.replace(last, "") + last
+
+
+def _by_key(blocks: tf.TensorArray) -> tf.Tensor:
+    """Blocks whose last axis is keys, put together along a first axis of all keys."""
+    stacked = blocks.stack()
+    n = stacked.shape.rank
+    moved = tf.transpose(stacked, [0, n - 1, *range(1, n - 1)])
+    count, block, *rest = dims_of(moved)
+    whole: tf.Tensor = tf.reshape(moved, tf.stack([count * block, *rest]))
+    return whole
 
 
 def _first(x: tf.Tensor, axis: int) -> tf.Tensor:

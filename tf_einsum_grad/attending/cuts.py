@@ -75,19 +75,6 @@ class Cuts:
         """Whether the last block of keys may be longer than what is left."""
         return not isinstance(self.all_keys, int) or self.all_keys % self.n_keys != 0
 
-    @property
-    def key_first(self) -> str:
-        """The subscripts of key, keys first."""
-        return self.equation.keys + self._without(self.equation.key)
-
-    @property
-    def value_first(self) -> str:
-        """The subscripts of value, keys first."""
-        return self.equation.keys + self._without(self.equation.value)
-
-    def _without(self, subscripts: str) -> str:
-        return subscripts.replace(self.equation.keys, "")
-
     def place(self, i: Any, j: Any) -> Place:
         """Where the block of rows `i` and keys `j` is."""
         return Place(i * self.n_rows, j * self.n_keys, self.n_rows, self.n_keys, self.piece)
@@ -137,10 +124,10 @@ class Cuts:
         )
 
     def zeros(self, x: tf.Tensor, subscripts: str) -> Any:
-        """An array of a gradient of zeros for each block of keys, keys first."""
+        """An array of a gradient of zeros for each block of keys, keys last."""
         axis = subscripts.index(self.equation.keys)
         dims = dims_of(x)
-        dims = [self.key_blocks, self.n_keys, *dims[:axis], *dims[axis + 1 :]]
+        dims = [self.key_blocks, *dims[:axis], *dims[axis + 1 :], self.n_keys]
         array = tf.TensorArray(x.dtype, self.key_blocks, clear_after_read=False)
         return array.unstack(_full(dims, 0.0, x.dtype))
 
