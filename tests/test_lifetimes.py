@@ -93,9 +93,9 @@ def test_memory_stays_flat(call):
     An allocator takes its pages in one round or another.
     """
     growths = []
-    for _ in range(4):
+    for _ in range(3):
         before = resident()
-        for _ in range(8):
+        for _ in range(6):
             call()
         growths.append(resident() - before)
     assert min(growths[1:]) < 10e6

@@ -27,14 +27,12 @@ EQUATIONS = (
 )
 
 
-@pytest.fixture(params=[False, True], ids=["all heads", "a head"])
-def pieces(request, monkeypatch):
-    """Blocks of all heads at once, or of one after the other."""
+@pytest.fixture
+def a_head(monkeypatch):
+    """Blocks of one head after the other."""
     choose = attend.choose_blocks
     monkeypatch.setattr(
-        attend,
-        "choose_blocks",
-        lambda *a, **k: dataclasses.replace(choose(*a, **k), pieces=request.param),
+        attend, "choose_blocks", lambda *a, **k: dataclasses.replace(choose(*a, **k), pieces=True)
     )
 
 
@@ -71,7 +69,7 @@ def both_ways(text, operands, mode=EAGER, block=4, **options):
 
 @pytest.mark.parametrize("mode", [EAGER, STATIC, UNKNOWN_DIMS, XLA], ids=str)
 @pytest.mark.parametrize("text", EQUATIONS)
-def test_an_equation(text, mode, pieces):
+def test_an_equation(text, mode):
     operands = draw(text)
     options = {"scale": 0.5}
     blocks, dense = both_ways(text, operands, mode, **options)
@@ -84,7 +82,7 @@ def test_an_equation(text, mode, pieces):
 @pytest.mark.parametrize("block", [2, 3, 100])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 1, 3])
-def test_rules_of_place(causal, window, block, pieces):
+def test_rules_of_place(causal, window, block):
     for n_rows, n_keys in ((7, 6), (1, 4), (3, 9)):
         operands = draw(HEADS, SIZES | {"t": n_rows, "s": n_keys})
         row, key = np.arange(n_rows)[:, None], np.arange(n_keys)
@@ -110,7 +108,7 @@ def test_blocks_that_nobody_sees_are_skipped():
 @pytest.mark.parametrize(
     ("subscripts", "block"), [("bts", 4), ("s", 2), ("nts", 2), ("ts", 4), ("bs", 4), ("stb", 2)]
 )
-def test_masks_and_biases_have_subscripts_of_their_own(subscripts, block, pieces):
+def test_masks_and_biases_have_subscripts_of_their_own(subscripts, block):
     operands, rng = draw(HEADS), np.random.default_rng(1)
     shape = [SIZES[label] for label in subscripts]
     mask, bias = rng.random(shape) < 0.7, rng.normal(size=shape)
@@ -134,7 +132,7 @@ def test_a_bias_has_a_gradient():
     np.testing.assert_allclose(*biases, rtol=1e-9)
 
 
-def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient(pieces):
+def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient():
     operands = draw(HEADS)
     mask = np.ones([7, 6], bool)
     mask[2] = False
@@ -146,7 +144,7 @@ def test_a_row_that_sees_no_key_is_zero_and_has_no_gradient(pieces):
 
 
 @pytest.mark.parametrize("block", [3, "auto"])
-def test_a_bias_of_minus_infinity_masks(block, pieces):
+def test_a_bias_of_minus_infinity_masks(block):
     query, key, value = draw(HEADS)
     bias = np.zeros([SIZES["t"], SIZES["s"]])
     bias[2], bias[4, 1:3] = -np.inf, -np.inf  # a whole row, and some of another
@@ -168,7 +166,7 @@ def test_a_bias_of_minus_infinity_masks(block, pieces):
 
 @pytest.mark.parametrize("mode", [EAGER, UNKNOWN_DIMS, XLA_UNKNOWN_DIMS], ids=str)
 @pytest.mark.parametrize("empty", ["t", "s", "b"])
-def test_nothing(empty, mode, pieces):
+def test_nothing(empty, mode):
     operands = draw(HEADS, SIZES | {empty: 0})
     result, *pulled = mode.run(
         lambda x: gradients(lambda *y: teg.attention(HEADS, *y, scale=1), x), operands
@@ -180,7 +178,7 @@ def test_nothing(empty, mode, pieces):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_halves_are_computed_in_float32(dtype, pieces):
+def test_halves_are_computed_in_float32(dtype):
     operands = [tf.cast(x, dtype) for x in draw(HEADS, SIZES | {"s": 300})]
     wide = [tf.cast(x, "float64").numpy() for x in operands]
     result, *pulled = gradients(lambda *x: teg.attention(HEADS, *x, block=64), operands)
@@ -191,7 +189,7 @@ def test_halves_are_computed_in_float32(dtype, pieces):
     )
 
 
-def test_large_scores_do_not_overflow(pieces):
+def test_large_scores_do_not_overflow():
     operands = [1e3 * x for x in draw(HEADS)]
     blocks, dense = both_ways(HEADS, operands, block=2, scale=1.0)
     for got, want in zip(blocks, dense, strict=True):
@@ -199,10 +197,57 @@ def test_large_scores_do_not_overflow(pieces):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
+# A head at a time ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        *((text, EAGER) for text in EQUATIONS),
+        (HEADS, XLA),
+        (HEADS, UNKNOWN_DIMS),
+        ("btgnh,bsnh,bsnv->btgnv", UNKNOWN_DIMS),
+    ],
+    ids=str,
+)
+def test_an_equation_a_head_at_a_time(text, mode, a_head):
+    test_an_equation(text, mode)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [None, 3])
+def test_rules_of_place_a_head_at_a_time(causal, window, a_head):
+    test_rules_of_place(causal, window, 3)
+
+
+@pytest.mark.parametrize("block", [3, 100])
+@pytest.mark.parametrize("subscripts", ["bts", "nt", "s"])
+def test_masks_and_biases_a_head_at_a_time(subscripts, block, a_head):
+    test_masks_and_biases_have_subscripts_of_their_own(subscripts, block)
+
+
+@pytest.mark.parametrize("empty", ["t", "s", "b"])
+def test_nothing_a_head_at_a_time(empty, a_head):
+    test_nothing(empty, UNKNOWN_DIMS)
+
+
+@pytest.mark.parametrize("changed", ["mask_b", "bias_n"])
+def test_a_size_of_1_a_head_at_a_time(changed, a_head):
+    test_a_size_of_1_that_was_unknown_broadcasts(changed)
+
+
+def test_all_else_a_head_at_a_time(a_head):
+    test_a_bias_of_minus_infinity_masks(3)
+    test_a_bias_of_minus_infinity_masks(100)
+    test_a_row_that_sees_no_key_is_zero_and_has_no_gradient()
+    test_dropout_drops_the_same_in_blocks_of_any_size_and_in_both_passes()
+    test_the_gradient_checker_agrees(2)
+
+
 # Dropout ------------------------------------------------------------------------------------------
 
 
-def test_dropout_drops_the_same_in_blocks_of_any_size_and_in_both_passes(pieces):
+def test_dropout_drops_the_same_in_blocks_of_any_size_and_in_both_passes():
     operands = draw(HEADS)
     options = {"dropout": 0.4, "seed": 7, "scale": 1.0}
     for block in (1, 4, 100):
@@ -233,7 +278,7 @@ def small():
 
 
 @pytest.mark.parametrize("block", [2, "auto"])
-def test_the_gradient_checker_agrees(block, pieces):
+def test_the_gradient_checker_agrees(block):
     report = teg.check_gradients(
         lambda q, k, v: teg.attention(HEADS, q, k, v, block=block, causal=True), small(), order=2
     )
@@ -375,7 +420,7 @@ def masked_and_biased(block):
     ],
     ids=str,
 )
-def test_sizes_that_were_unknown_are_compared(changed, mode, pieces):
+def test_sizes_that_were_unknown_are_compared(changed, mode):
     name, label = changed.split("_")
     for size in (7,) if name in ("mask", "bias") else (7, 1):
         for block in (3, "auto"):
@@ -388,7 +433,7 @@ def test_sizes_that_were_unknown_are_compared(changed, mode, pieces):
 
 
 @pytest.mark.parametrize("changed", ["mask_s", "mask_t", "mask_b", "bias_t", "bias_n"])
-def test_a_size_of_1_that_was_unknown_broadcasts(changed, pieces):
+def test_a_size_of_1_that_was_unknown_broadcasts(changed):
     query, key, value, mask, bias = unequal(changed, 1)
 
     def body(operands):
