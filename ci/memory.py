@@ -2,91 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import random
 import resource
-import string
 import subprocess
 import sys
 import time
 
+from tests.networks import circuit, patch, regular, ring, train_norm
+
 MIB = 2**20
-
-
-def ring(n: int, bond: int, open_: int):
-    """A tensor train that is closed, with an open leg at each tensor, summed but for three."""
-    bonds, legs = string.ascii_lowercase[:n], string.ascii_uppercase[:n]
-    terms = [bonds[i] + legs[i] + bonds[(i + 1) % n] for i in range(n)]
-    return ",".join(terms) + "->" + legs[:3], [(bond, open_, bond)] * n
-
-
-def labels():
-    """Letters, as many as it takes."""
-    return (chr(c) for c in itertools.count(ord("a")) if chr(c).isalpha())
-
-
-def train(n: int, bond: int, leg: int):
-    """The norm of a tensor train: two rows of n tensors."""
-    names = labels()
-    legs = [next(names) for _ in range(n)]
-    terms, shapes = [], []
-    for _ in range(2):
-        bonds = ["", *(next(names) for _ in range(n - 1)), ""]
-        for k, label in enumerate(legs):
-            terms.append(bonds[k] + label + bonds[k + 1])
-            shapes.append((bond,) * len(bonds[k]) + (leg,) + (bond,) * len(bonds[k + 1]))
-    return ",".join(terms) + "->", shapes
-
-
-def circuit(n: int, depth: int, dimension: int):
-    """An amplitude of a circuit: gates on neighbors, in a brick wall, between two product states."""
-    names = labels()
-    wires = [next(names) for _ in range(n)]
-    terms = list(wires)
-    for layer in range(depth):
-        for k in range(layer % 2, n - 1, 2):
-            before = wires[k] + wires[k + 1]
-            wires[k], wires[k + 1] = next(names), next(names)
-            terms.append(before + wires[k] + wires[k + 1])
-    terms += wires
-    return ",".join(terms) + "->", [(dimension,) * len(term) for term in terms]
-
-
-def graph(n: int, bond: int, seed: int):
-    """A network in which each tensor is bound to three others at random."""
-    rng, names = random.Random(seed), labels()
-    ends = [k for k in range(n) for _ in range(3)]
-    pairs: list[tuple[int, int]] = []
-    while len({tuple(sorted(p)) for p in pairs}) < len(ends) // 2 or any(a == b for a, b in pairs):
-        rng.shuffle(ends)
-        pairs = list(zip(ends[::2], ends[1::2], strict=True))
-    terms = [""] * n
-    for a, b in pairs:
-        label = next(names)
-        terms[a] += label
-        terms[b] += label
-    return ",".join(terms) + "->", [(bond,) * 3] * n
-
-
-def patch(side: int, bond: int):
-    """A patch of a projected entangled pair state, contracted to a number."""
-    names = iter(string.ascii_letters)
-    right = {(r, c): next(names) for r in range(side) for c in range(side - 1)}
-    down = {(r, c): next(names) for r in range(side - 1) for c in range(side)}
-    terms = [
-        "".join(
-            edges[place]
-            for edges, place in (
-                (right, (r, c - 1)), (right, (r, c)), (down, (r - 1, c)), (down, (r, c))
-            )
-            if place in edges
-        )
-        for r in range(side)
-        for c in range(side)
-    ]  # fmt: skip
-    return ",".join(terms) + "->", [(bond,) * len(term) for term in terms]
 
 
 EINSUMS = {
@@ -98,11 +23,11 @@ EINSUMS = {
     "linear attention": ("bqd,bkd,bkv->bqv", [(64, 1024, 64)] * 3),
     "MTTKRP": ("ijk,jr,kr->ir", [(300, 300, 300), (300, 64), (300, 64)]),
     "tensor ring of 12": ring(12, 64, 6),
-    "norm of a tensor train, 60 tensors": train(30, 256, 4),
+    "norm of a tensor train, 60 tensors": train_norm(30, 256, 4),
     "amplitude of a circuit, 48 tensors of 5 levels": circuit(8, 9, 5),
     "patch of 4 by 4 tensors (PEPS), bonds of 24": patch(4, 24),
     "patch of 5 by 5 tensors (PEPS), bonds of 10": patch(5, 10),
-    "24 tensors bound at random, bonds of 12": graph(24, 12, 1),
+    "24 tensors bound at random, bonds of 12": regular(24, 12, 1),
 }
 
 

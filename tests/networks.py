@@ -1,7 +1,11 @@
-"""Random einsums of three to ten operands, as people never write them: the search must take all."""
+"""Einsums of many operands: as people never write them, and tensor networks as they do.
+
+The random ones are of three to ten operands: the search must take all.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import string
@@ -61,3 +65,78 @@ def count(equation, sizes, path):
         if len(terms) > 1:
             largest = max(largest, math.prod(sizes[x] for x in result))
     return flops, largest
+
+
+def _labels():
+    """Letters, as many as it takes."""
+    return (chr(c) for c in itertools.count(ord("a")) if chr(c).isalpha())
+
+
+def ring(n: int, bond: int, open_: int):
+    """A tensor train that is closed, with an open leg at each tensor, summed but for three."""
+    names = _labels()
+    bonds, legs = (list(itertools.islice(names, n)) for _ in range(2))
+    terms = [bonds[i] + legs[i] + bonds[(i + 1) % n] for i in range(n)]
+    return ",".join(terms) + "->" + "".join(legs[:3]), [(bond, open_, bond)] * n
+
+
+def train_norm(n: int, bond: int, leg: int):
+    """The norm of a tensor train: two rows of n tensors."""
+    names = _labels()
+    legs = [next(names) for _ in range(n)]
+    terms, shapes = [], []
+    for _ in range(2):
+        bonds = ["", *(next(names) for _ in range(n - 1)), ""]
+        for k, label in enumerate(legs):
+            terms.append(bonds[k] + label + bonds[k + 1])
+            shapes.append((bond,) * len(bonds[k]) + (leg,) + (bond,) * len(bonds[k + 1]))
+    return ",".join(terms) + "->", shapes
+
+
+def circuit(n: int, depth: int, dimension: int):
+    """An amplitude of a circuit: gates on neighbors, in a brick wall, between two product states."""
+    names = _labels()
+    wires = [next(names) for _ in range(n)]
+    terms = list(wires)
+    for layer in range(depth):
+        for k in range(layer % 2, n - 1, 2):
+            before = wires[k] + wires[k + 1]
+            wires[k], wires[k + 1] = next(names), next(names)
+            terms.append(before + wires[k] + wires[k + 1])
+    terms += wires
+    return ",".join(terms) + "->", [(dimension,) * len(term) for term in terms]
+
+
+def regular(n: int, bond: int, seed: int):
+    """A network in which each tensor is bound to three others at random."""
+    rng, names = random.Random(seed), _labels()
+    ends = [k for k in range(n) for _ in range(3)]
+    pairs: list[tuple[int, int]] = []
+    while len({tuple(sorted(p)) for p in pairs}) < len(ends) // 2 or any(a == b for a, b in pairs):
+        rng.shuffle(ends)
+        pairs = list(zip(ends[::2], ends[1::2], strict=True))
+    terms = [""] * n
+    for a, b in pairs:
+        label = next(names)
+        terms[a] += label
+        terms[b] += label
+    return ",".join(terms) + "->", [(bond,) * 3] * n
+
+
+def patch(side: int, bond: int):
+    """A patch of a projected entangled pair state, contracted to a number."""
+    names = _labels()
+    right = {(r, c): next(names) for r in range(side) for c in range(side - 1)}
+    down = {(r, c): next(names) for r in range(side - 1) for c in range(side)}
+    terms = [
+        "".join(
+            edges[place]
+            for edges, place in (
+                (right, (r, c - 1)), (right, (r, c)), (down, (r - 1, c)), (down, (r, c))
+            )
+            if place in edges
+        )
+        for r in range(side)
+        for c in range(side)
+    ]  # fmt: skip
+    return ",".join(terms) + "->", [(bond,) * len(term) for term in terms]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.corpus import CORPUS, case, cases
 from tests.modes import EAGER, STATIC, UNKNOWN_DIMS, XLA
+from tests.networks import train_norm
 from tf_einsum_grad import PathError, SizeError, einsum, explain
 from tf_einsum_grad.planning.limit import Memory
 
@@ -223,30 +224,17 @@ def test_sparse_operands_have_no_limit():
         einsum("ij,jk->ik", a, tf.ones([3, 2]), memory_limit=1000)
 
 
-def train_norm(n, bond, leg):
-    """The norm of a tensor train: two rows of n tensors."""
-    names = iter(map(chr, range(0x4E00, 0x4E00 + 9 * n)))
-    legs = [next(names) for _ in range(n)]
-    terms, shapes = [], []
-    for _ in range(2):
-        bonds = ["", *(next(names) for _ in range(n - 1)), ""]
-        for k, label in enumerate(legs):
-            terms.append(bonds[k] + label + bonds[k + 1])
-            shapes.append([bond] * len(bonds[k]) + [leg] + [bond] * len(bonds[k + 1]))
-    return ",".join(terms) + "->", shapes
-
-
 @every_mode
-def test_many_operands_compute_their_steps_again_a_stretch_at_a_time(mode):
+def test_many_operands_compute_their_steps_again_a_segment_at_a_time(mode):
     text, shapes = train_norm(9, 6, 3)
     rng = np.random.default_rng(0)
     operands = [rng.normal(size=shape) / 3 for shape in shapes]
     whole = explain(text, *shapes, dtype="float64", recompute=True).memory
     limit = whole.backward_bytes * 5 // 8
     found = explain(text, *shapes, dtype="float64", memory_limit=limit).memory
-    assert (found.n_slices, whole.stretch) == (1, whole.n_steps)
-    assert 1 <= found.stretch < whole.n_steps
-    assert f"at most {found.stretch} of its {found.n_steps} steps at once" in str(
+    assert (found.n_slices, whole.segment) == (1, whole.n_steps)
+    assert 1 <= found.segment < whole.n_steps
+    assert f"at most {found.segment} of its {found.n_steps} steps at once" in str(
         explain(text, *shapes, dtype="float64", memory_limit=limit)
     )
 

@@ -71,6 +71,21 @@ class Nested:
 NESTED = Nested()
 
 
+class Proxy:
+    """Answers every question for what it has not with an error, as lazy ones do."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"{name} was asked for")
+
+    def __call__(self, v):
+        return 2 * v
+
+
+def test_no_code_of_what_holds_variables_runs():
+    proxy = Proxy()
+    assert check_gradients(lambda v: proxy(v), (x(3),)).passed
+
+
 @pytest.mark.parametrize(
     "fn", [NESTED, lambda v: NESTED(v), lambda v, n=NESTED: n(v), NESTED.__call__]
 )

@@ -19,6 +19,7 @@ from tf_einsum_grad.gradcheck.verdict import (
     RULES,
     Verdict,
     decide,
+    decide_small,
     decide_symmetry,
     nearby,
     obstructed,
@@ -394,3 +395,19 @@ def test_no_tensorflow(module):
         "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "several", "status"),
+    [
+        (Estimate(1.05, 0.0, 1e-3), False, "PASS"),
+        (Estimate(1.2, 0.0, 1e-3), False, "FAIL"),
+        (Estimate(1.2, 0.02, 1e-3), False, "PASS"),  # as far off as it may be itself
+        (Estimate(1.2, 0.02, 1e-3), True, "FAIL"),  # of several: test them apart
+        (Estimate(1.2, 0.0, 1e-3, kink="kink"), False, "INCONCLUSIVE"),
+        (Estimate(1.2, 0.0, 1e-3, rival=1.0), False, "INCONCLUSIVE"),
+        (Estimate(math.nan, math.inf, 1e-3, finite=False), False, "INCONCLUSIVE"),
+    ],
+)
+def test_small_elements(estimate, several, status):
+    assert decide_small(1.0, 1.0, estimate, 0.1, several).status == status

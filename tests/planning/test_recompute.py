@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tf_einsum_grad.planning.recompute import runs, schedule, stretches
+from tf_einsum_grad.planning.recompute import runs, schedule, segments
 
 
 def chain(n_steps):
@@ -52,8 +52,8 @@ CASES = [chain(n) for n in (1, 2, 3, 31, 64)] + [tree(n, s) for n in (2, 5, 24) 
 def test_everything_is_there_when_it_is_needed(case):
     steps, n = CASES[case]
     counts, times = [], []
-    for stretch in stretches(len(steps)):
-        events = schedule(steps, n, stretch)
+    for segment in segments(len(steps)):
+        events = schedule(steps, n, segment)
         assert sorted(e.position for e in events if e.pulls) == list(range(len(steps)))
         counts.append(held(steps, n, events))
         times.append(len(runs(events)))
@@ -72,6 +72,6 @@ def test_a_chain_holds_logarithmically_many_and_runs_logarithmically_often():
     assert len(runs(half)) < 64 * 1.5
 
 
-def test_stretches_of_no_steps_and_of_one():
-    assert stretches(0) == stretches(1) == [1]
+def test_segments_of_no_steps_and_of_one():
+    assert segments(0) == segments(1) == [1]
     assert schedule((), 1, 1) == ()

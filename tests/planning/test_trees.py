@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.test_memory_limit import train_norm
+from tests.networks import train_norm
 from tf_einsum_grad.algebra.equation import parse_equation
 from tf_einsum_grad.planning import slices, trees
 from tf_einsum_grad.planning.slices import make_sliced_plan

@@ -245,38 +245,15 @@ class Attention:
                 take(y, row, start, cuts.n_rows) for y in (aligned, delta, log)
             )
 
-            # Small, so it is turned here once: products that read one across its rows take longer.
-            by_row = _turned(e.query, e.rows), _turned(e.result, e.rows)
-            query_t = einsum(f"{e.query}->{by_row[0]}", query)
-            d_out_t = einsum(f"{e.result}->{by_row[1]}", d_out)
+            block = _RowBlock.of(e, query, d_out, delta_i, log_i)
 
             def keys(j: Any, d_query: Any, d_keys: Any, d_values: Any) -> tuple[Any, ...]:
-                place = cuts.place(i, j)
-                key, value = self._keys(x, place)
-                scores = self._scores(x, query, key, place)
-                valid = self._valid(x, place, cuts.all_keys, cuts.pads_keys, place)
-                if cuts.one_block:
-                    weights = self._softmax(scores, valid)
-                else:
-                    weights = _where(valid, tf.exp(scores - _column(log_i, 1)), 0.0)
-                d_weights = einsum(f"{e.result},{e.value}->{e.scores}", d_out, value)
-                kept = weights
-                if self.dropout:
-                    factors = keep_factors(weights, place, cuts.all_rows, self.dropout, x.seed)
-                    kept, d_weights = weights * factors, d_weights * factors
-                d_scores = weights * (d_weights - _column(delta_i, 1))
-                d_query += einsum(f"{e.scores},{e.key}->{e.query}", d_scores, key)
-                d_key = einsum(
-                    f"{by_row[0]},{e.scores}->{_turned(e.key, e.keys)}", query_t, d_scores
-                )
-                d_value = einsum(
-                    f"{by_row[1]},{e.scores}->{_turned(e.value, e.keys)}", d_out_t, kept
-                )
+                found = self._pull_block(x, cuts, block, cuts.place(i, j))
                 return (
                     j + 1,
-                    d_query,
-                    d_keys.write(j, d_keys.read(j) + d_key),
-                    d_values.write(j, d_values.read(j) + d_value),
+                    d_query + found[0],
+                    d_keys.write(j, d_keys.read(j) + found[1]),
+                    d_values.write(j, d_values.read(j) + found[2]),
                 )
 
             if cuts.one_block:
@@ -303,6 +280,56 @@ class Attention:
             self._whole(_by_key(d_keys), e.keys, e.key, cuts.all_keys, e.key),
             self._whole(_by_key(d_values), e.keys, e.value, cuts.all_keys, e.value),
         )
+
+    def _pull_block(
+        self, x: Operands, cuts: Cuts, rows: _RowBlock, place: Place
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What a block of scores adds to the gradients; those of key and value have keys last."""
+        e = self.equation
+        key, value = self._keys(x, place)
+        scores = self._scores(x, rows.query, key, place)
+        valid = self._valid(x, place, cuts.all_keys, cuts.pads_keys, place)
+        if cuts.one_block:
+            weights = self._softmax(scores, valid)
+        else:
+            weights = _where(valid, tf.exp(scores - _column(rows.log, 1)), 0.0)
+        d_weights = einsum(f"{e.result},{e.value}->{e.scores}", rows.d_out, value)
+        kept = weights
+        if self.dropout:
+            factors = keep_factors(weights, place, cuts.all_rows, self.dropout, x.seed)
+            kept, d_weights = weights * factors, d_weights * factors
+        d_scores = weights * (d_weights - _column(rows.delta, 1))
+        query_t, result_t = (_turned(term, e.rows) for term in (e.query, e.result))
+        return (
+            einsum(f"{e.scores},{e.key}->{e.query}", d_scores, key),
+            einsum(f"{query_t},{e.scores}->{_turned(e.key, e.keys)}", rows.query_t, d_scores),
+            einsum(f"{result_t},{e.scores}->{_turned(e.value, e.keys)}", rows.d_out_t, kept),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _RowBlock:
+    """What the backward pass has of a block of rows.
+
+    Query and cotangent are here a second time, rows last: products that read them across their rows
+    take longer, once for each block of keys.
+    """
+
+    query: tf.Tensor
+    query_t: tf.Tensor
+    d_out: tf.Tensor
+    d_out_t: tf.Tensor
+    delta: tf.Tensor
+    log: tf.Tensor
+
+    @classmethod
+    def of(
+        cls, e: AttentionEquation, query: tf.Tensor, d_out: tf.Tensor, delta: Any, log: Any
+    ) -> _RowBlock:
+        """Turns what is turned."""
+        query_t = einsum(f"{e.query}->{_turned(e.query, e.rows)}", query)
+        d_out_t = einsum(f"{e.result}->{_turned(e.result, e.rows)}", d_out)
+        return cls(query, query_t, d_out, d_out_t, delta, log)
 
 
 def _loop(goes_on: Any, body: Any, start: Any, maximum_iterations: Any = None) -> Any:

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = make_console()
     _ask(workload, shapes, memory, console)
     console.print("\n[bold]Does it hold? On real tensors, float32:")
-    with console.status("importing TensorFlow", spinner="line") as status:
+    with console.status("making tensors", spinner="line") as status:
         comparisons = _compare(workload, arguments.repeats, status.update)
     console.print(_errors_table(comparisons))
     console.print("(errors relative to the largest element, and to what the derivative sums)\n")
@@ -151,6 +151,9 @@ def _ask(
             f"{show_bytes(memory)} free. These are smaller.)\n",
             markup=False,
         )
+    with console.status("importing TensorFlow", spinner="line"):
+        start_tensorflow()
+        import tf_einsum_grad.execution.machines  # noqa: F401  # says on which machine it runs
     explanation = explain(workload.equation, *workload.shapes)
     console.print(explanation.to_text(min(console.width, 98)), markup=False, soft_wrap=True)
 
@@ -182,7 +185,6 @@ def _fit_memory(workload: Workload, limit: int) -> Workload:
 
 def _compare(workload: Workload, repeats: int, say: Callable[[str], None]) -> list[_Comparison]:
     """Compares on each device; `say` is told what is being done."""
-    start_tensorflow()
     import tensorflow as tf
 
     from tf_einsum_grad.benchmark.memory import start_memory_worker

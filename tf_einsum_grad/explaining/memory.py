@@ -28,7 +28,7 @@ class MemoryFindings:
         blocks: each sliced label with the size of its blocks.
         n_slices: how many slices run, one after the other, in each pass.
         n_steps: how many steps a slice has.
-        stretch: how many of them the backward pass holds at once.
+        segment: how many of them the backward pass holds at once.
         path: the contraction path of a slice.
         forward_bytes: what the forward pass holds at most, beyond operands and result.
         backward_bytes: what the backward pass holds at most, beyond those and the gradients.
@@ -41,7 +41,7 @@ class MemoryFindings:
     blocks: tuple[tuple[str, int], ...]
     n_slices: int
     n_steps: int
-    stretch: int
+    segment: int
     path: tuple[tuple[int, ...], ...]
     forward_bytes: int
     backward_bytes: int
@@ -97,7 +97,7 @@ def find_memory(
         plan.blocks,
         plan.n_slices,
         len(plan.plan.steps),
-        min(plan.stretch, len(plan.plan.steps)),
+        min(plan.segment, len(plan.plan.steps)),
         plan.plan.path,
         plan.forward_bytes,
         plan.backward_bytes,
@@ -115,8 +115,8 @@ def show_memory(found: MemoryFindings) -> Iterator[str]:
     slices = f"{found.n_slices}, one after the other: {blocks}" if blocks else "1, all of it"
     yield f"    Slices: \t{slices}."
     again = "which computes each slice again"
-    if found.stretch < found.n_steps:
-        again += f", at most {found.stretch} of its {found.n_steps} steps at once"
+    if found.segment < found.n_steps:
+        again += f", at most {found.segment} of its {found.n_steps} steps at once"
     yield (
         f"    Passes: \tforward, which keeps operands only, {show_bytes(found.forward_bytes)} at "
         f"most; backward, {again}, {show_bytes(found.backward_bytes)}."

@@ -70,7 +70,8 @@ def check_gradients(
         loss: a function of the outputs, or (a Keras loss or its name, the targets).
         training: passed on as `training=`.
         order: 2 checks second derivatives as well, by reverse over reverse.
-        n_directions: random directions, each with one backward pass per variant.
+        n_directions: random directions, each with one backward pass per variant; what passes has
+            one more at a point next to the first, and small elements one of their own.
         variants: any of "eager", "graph", "xla", "forward". By default what models are trained
             with: "eager", "graph" where the function can be traced, and "xla" where it is a
             Keras model that is compiled with it.

@@ -8,6 +8,7 @@ import inspect
 import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -312,7 +313,7 @@ def _holders(fn: Any) -> list[Any]:
             visit([thing.__self__, thing.__func__], depth)
         elif isinstance(thing, types.FunctionType):
             visit(list(_names_used(thing)), depth)
-        elif hasattr(thing, "python_function"):
+        elif inspect.getattr_static(thing, "python_function", None) is not None:  # a tf.function
             visit(thing.python_function, depth)
         elif _plain(thing):
             visit([*_attributes(thing), vars(type(thing)).get("__call__")], depth)
@@ -328,9 +329,9 @@ def _names_used(function: types.FunctionType) -> Iterator[Any]:
         except ValueError:  # a name that is not bound yet
             continue
     yield from function.__defaults__ or ()
+    kinds = (*_MODULES, types.FunctionType)
     for name in sorted(_global_names(function.__code__)):
         value = function.__globals__.get(name)
-        kinds = (*_MODULES, types.FunctionType)
         if _is_variable(value) or isinstance(value, kinds) or _plain(value):
             yield value
 
@@ -343,16 +344,14 @@ def _plain(thing: Any) -> bool:
 
 
 def _attributes(thing: Any) -> list[Any]:
-    """Returns what an instance holds, in its `__dict__` and its slots."""
-    slots = [
-        name for kind in type(thing).__mro__ for name in _names(getattr(kind, "__slots__", ()))
-    ]
-    held = [getattr(thing, name) for name in slots if hasattr(thing, name)]
-    return [*getattr(thing, "__dict__", {}).values(), *held]
-
-
-def _names(slots: str | Iterable[str]) -> Iterable[str]:
-    return (slots,) if isinstance(slots, str) else slots
+    """Returns what an instance holds, in `__dict__` and slots; no code of its class runs."""
+    found = list(vars(thing).values()) if type(thing).__dictoffset__ else []
+    for kind in type(thing).__mro__:
+        for member in vars(kind).values():
+            if isinstance(member, types.MemberDescriptorType):
+                with suppress(AttributeError):  # a slot that holds nothing yet
+                    found.append(member.__get__(thing))
+    return found
 
 
 def _global_names(code: types.CodeType) -> set[str]:

@@ -29,12 +29,11 @@ from tf_einsum_grad.gradcheck.numeric import EPS, Array, rms
 from tf_einsum_grad.gradcheck.points import ZERO_LEAF, evened, next_to, smallest
 from tf_einsum_grad.gradcheck.run import Finding, Run
 from tf_einsum_grad.gradcheck.status import Status
-from tf_einsum_grad.gradcheck.verdict import Verdict
+from tf_einsum_grad.gradcheck.verdict import Verdict, decide_small
 
 _ELEMENTS = 2**16  # of all leaves; of more, one is too small a part of any derivative
 _TOLERANCES = 10  # an element as small as so many of them is looked for
 _ROUNDING = 4  # errors allowed for, in units of what rounding does
-CAUSE = "elements that are small beside others are wrong"
 ELSEWHERE = (
     "right at the point itself, wrong right next to it: does the backward pass reuse what an "
     "earlier call computed?"
@@ -156,7 +155,6 @@ class _Look:
             yield moved[0], verdict
 
     def _judged(self, group: Group) -> Verdict:
-        """Returns PASS, FAIL, or INCONCLUSIVE where the numeric derivative is in any doubt."""
         at, options, several = self.at, self.run.options, len(group.leaves) > 1
         eps, exact = max(map(self.run.oracle.eps, group.leaves)), at.backward
         rtol = options.rtol_for(eps)
@@ -166,12 +164,7 @@ class _Look:
         derivative = self.run.measurer.along(at, group)
         estimate = derivative.glance(analytic, allowed) or derivative.refine()
         allowed += _ROUNDING * self._rounding(group)
-        tolerance = allowed + 10 * estimate.error
-        found = Verdict(Status.FAIL, CAUSE, analytic, scale, estimate, tolerance, exact=True)
-        if not estimate.finite or estimate.kink or estimate.disputed:
-            return replace(found, status=Status.INCONCLUSIVE)
-        right = found.error <= (allowed if several else tolerance)
-        return replace(found, status=Status.PASS) if right else found
+        return decide_small(analytic, scale, estimate, allowed, several)
 
     def _rounding(self, group: Group) -> float:
         """Returns the size of what rounding in the function's own dtype does to the derivative.

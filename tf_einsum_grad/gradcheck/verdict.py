@@ -314,6 +314,30 @@ def decide_together(e: Evidence) -> Verdict | Need:
     return inconclusive(e) if e.error <= 10 * e.seen.error else _verdict(e, Status.FAIL)
 
 
+SMALL = "elements that are small beside others are wrong"
+
+
+def decide_small(
+    analytic: float, scale: float, estimate: Estimate, allowed: float, several: bool
+) -> Verdict:
+    """Returns PASS, FAIL, or INCONCLUSIVE where the numeric derivative is in any doubt.
+
+    Args:
+        analytic: by the traced gradient in float64, along a direction to which all elements
+            contribute alike.
+        scale: of one leaf's terms.
+        estimate: the numeric derivative.
+        allowed: by how much they may differ.
+        several: whether leaves are tested together; then its own error excuses nothing.
+    """
+    tolerance = allowed + 10 * estimate.error
+    found = Verdict(Status.FAIL, SMALL, analytic, scale, estimate, tolerance, exact=True)
+    if not estimate.finite or estimate.kink or estimate.disputed:
+        return replace(found, status=Status.INCONCLUSIVE)
+    right = found.error <= (allowed if several else tolerance)
+    return replace(found, status=Status.PASS) if right else found
+
+
 def obstructed(obstacle: Obstacle, cause: str) -> Verdict:
     """Returns the verdict where something kept the two sides from being compared at all."""
     return Verdict(_OBSTACLES[obstacle], cause)

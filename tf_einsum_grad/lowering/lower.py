@@ -34,7 +34,8 @@ def candidates(contraction: Contraction) -> tuple[Lowering, ...]:
         lowerings = tuple(unary_lowerings(contraction))
     else:
         lowerings = pairwise_lowerings(contraction)
-        if contraction.target != "xla":
+        machine = contraction.machine
+        if contraction.target != "xla" and machine.batch_across_right > machine.across_right:
             lowerings = tuple([_as_batch(lowering, contraction) for lowering in lowerings])
     terms = (*contraction.equation.inputs, contraction.equation.output)
     if contraction.target == "xla" or max(map(len, terms)) <= MAX_PERMUTE_DIMS:
@@ -53,10 +54,10 @@ def _as_batch(lowering: Lowering, contraction: Contraction) -> Lowering:
     inputs, sizes = contraction.equation.inputs, contraction.likely_sizes
     right = inputs[0 if lowering.swap else 1]
     depth = num_elements([x for x in inputs[0] if x in inputs[1]], sizes)
-    spared = 1 / machine.across_right - 1 / machine.batch_across_right
-    us = itemsize(lowering.dtype) * num_elements(right, sizes) * spared
+    us_of_byte = 1 / machine.across_right - 1 / machine.batch_across_right
+    spared = itemsize(lowering.dtype) * num_elements(right, sizes) * us_of_byte
     real = DTYPES[lowering.dtype].kind == "float"  # a batch conjugates what it transposes
-    if not real or depth < machine.long_row or us <= machine.batch_start:
+    if not real or depth < machine.long_row or spared <= machine.batch_start:
         return lowering
     return replace(lowering, combine=replace(product, batched=True))
 

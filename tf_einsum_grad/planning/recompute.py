@@ -1,11 +1,11 @@
-"""The order of a backward pass that computes intermediates again, a stretch of steps at a time.
+"""The order of a backward pass that computes intermediates again, a segment of steps at a time.
 
 The gradients of a step need its operands. To hold all of them takes as much memory as there are
 steps; to compute each anew takes as many times the work. In between (A. Griewank, "Achieving
 logarithmic growth of temporal and spatial complexity in reverse automatic differentiation", 1992):
 the first half of the steps runs, and what the second half needs of it is held; then come the
 gradients of the second half, and then those of the first, each half by the same rule. So n steps
-hold what log2(n) of them do, and each runs log2(n) / 2 times more. Stretches that are short enough
+hold what log2(n) of them do, and each runs log2(n) / 2 times more. Segments that are short enough
 run once and hold all.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Event", "runs", "schedule", "stretches"]
+__all__ = ["Event", "runs", "schedule", "segments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Event:
     drops: tuple[int, ...]
 
 
-def stretches(n_steps: int) -> list[int]:
+def segments(n_steps: int) -> list[int]:
     """How many steps may be held at once, from all of them to one, by halves.
 
-    >>> stretches(6)
+    >>> segments(6)
     [6, 3, 1]
     """
     found = [max(n_steps, 1)]
@@ -46,14 +46,14 @@ def stretches(n_steps: int) -> list[int]:
 
 
 @lru_cache(maxsize=256)
-def schedule(steps: tuple[tuple[int, ...], ...], n: int, stretch: int) -> tuple[Event, ...]:
+def schedule(steps: tuple[tuple[int, ...], ...], n: int, segment: int) -> tuple[Event, ...]:
     """The backward pass of a plan, from nothing but its operands and the result's cotangent.
 
     Args:
         steps: the operands of each, by number: those of the einsum are 0 to n - 1, results follow;
             each is an operand once.
         n: how many operands the einsum has.
-        stretch: how many steps may be held at once.
+        segment: how many steps may be held at once.
 
     >>> [(e.position, e.pulls) for e in schedule(((0, 1), (3, 2)), 3, 2)]
     [(0, False), (1, True), (0, True)]
@@ -70,7 +70,7 @@ def schedule(steps: tuple[tuple[int, ...], ...], n: int, stretch: int) -> tuple[
         return sorted(wanted)
 
     def events(low: int, high: int) -> Iterator[Event]:
-        if high - low > stretch:
+        if high - low > segment:
             middle = (low + high + 1) // 2
             for position in needed(low, middle, high):
                 own = steps[position]

@@ -29,7 +29,7 @@ from tf_einsum_grad.lowering.lower import cost_both_ways, cost_of
 from tf_einsum_grad.lowering.machine import CPU, Machine, Target
 from tf_einsum_grad.planning.path import Optimize, hashable_optimize
 from tf_einsum_grad.planning.plan import Plan, Step, known_and_likely, make_plan
-from tf_einsum_grad.planning.recompute import Event, runs, schedule, stretches
+from tf_einsum_grad.planning.recompute import Event, runs, schedule, segments
 from tf_einsum_grad.planning.trees import sliced_trees
 
 __all__ = ["SlicedPlan", "make_sliced_plan"]
@@ -48,7 +48,7 @@ class SlicedPlan:
         plan: of one slice.
         blocks: each sliced label with the size of its blocks.
         n_slices: how many there are, at the likely sizes.
-        stretch: how many steps of a slice the backward pass holds at once.
+        segment: how many steps of a slice the backward pass holds at once.
         dtype: of operands and result; the plan's may be wider.
         forward_bytes: what the forward pass holds at most, beyond operands and result.
         backward_bytes: what the backward pass holds at most, beyond those and the gradients.
@@ -58,7 +58,7 @@ class SlicedPlan:
     plan: Plan
     blocks: Blocks
     n_slices: int
-    stretch: int
+    segment: int
     dtype: str
     forward_bytes: int
     backward_bytes: int
@@ -71,7 +71,7 @@ class SlicedPlan:
     @property
     def events(self) -> tuple[Event, ...]:
         """The backward pass of a slice."""
-        return _events(self.plan, self.stretch)
+        return _events(self.plan, self.segment)
 
     @property
     def flops(self) -> int:
@@ -139,8 +139,8 @@ def make_sliced_plan(
         wide = DTYPES[dtype].accumulates_in if blocks and is_differentiable(dtype) else dtype
         return make_plan(equation, tuple(own.items()), wide, by, hints, target, machine, rest)
 
-    def finish(blocks: Blocks, by: Optimize, stretch: int) -> SlicedPlan:
-        return _measured(equation, plan(blocks, by), stretch, blocks, dtype, likely)
+    def finish(blocks: Blocks, by: Optimize, segment: int) -> SlicedPlan:
+        return _measured(equation, plan(blocks, by), segment, blocks, dtype, likely)
 
     if limit is None:
         return finish((), optimize, max(1, len(equation.inputs)))
@@ -148,20 +148,20 @@ def make_sliced_plan(
     bases = [plan((), path) for path in _paths(equation, likely, optimize, lambda x: plan((), x))]
     fits: list[SlicedPlan] = []
     least = math.inf
-    for base in bases:  # what is held in longer stretches takes less time
-        for stretch in stretches(len(base.steps)):
-            found = finish((), base.path, stretch)
+    for base in bases:  # what is held in longer segments takes less time
+        for segment in segments(len(base.steps)):
+            found = finish((), base.path, segment)
             least = min(least, found.peak_bytes)
             if found.peak_bytes <= limit:
                 fits.append(found)
                 break
     few = len(equation.inputs) <= _MOST_PATHS_BY_SIZE
     for base in bases if few or not fits else ():
-        for stretch in dict.fromkeys([max(1, len(base.steps)), 1]):
-            for peak, blocks in _shrink(base, stretch, likely, whole, fixed, itemsize(dtype)):
+        for segment in dict.fromkeys([max(1, len(base.steps)), 1]):
+            for peak, blocks in _shrink(base, segment, likely, whole, fixed, itemsize(dtype)):
                 if peak > limit and peak >= least:
                     continue
-                found = finish(blocks, base.path, stretch)
+                found = finish(blocks, base.path, segment)
                 if found.n_slices > _MOST_SLICES:
                     break
                 least = min(least, found.peak_bytes)
@@ -190,16 +190,16 @@ def _by_trees(
         if any(label in fixed for label in labels):
             continue
         blocks = tuple([(label, 1) for label in labels])
-        for stretch in stretches(len(path)):
-            found = finish(blocks, path, stretch)
+        for segment in segments(len(path)):
+            found = finish(blocks, path, segment)
             if found.peak_bytes <= limit and found.n_slices <= _MOST_SLICES:
                 return [found]
     return []
 
 
-def _events(plan: Plan, stretch: int) -> tuple[Event, ...]:
+def _events(plan: Plan, segment: int) -> tuple[Event, ...]:
     steps = tuple([step.operands for step in plan.steps])
-    return schedule(steps, len(plan.equation.inputs), stretch)
+    return schedule(steps, len(plan.equation.inputs), segment)
 
 
 def _paths(
@@ -220,7 +220,7 @@ def _paths(
 
 def _shrink(
     plan: Plan,
-    stretch: int,
+    segment: int,
     likely: Mapping[str, Size],
     known: Mapping[str, Size],
     fixed: str,
@@ -230,7 +230,7 @@ def _shrink(
     sizes = {label: size or 0 for label, size in likely.items()}
     steps, whole = plan.steps, dict(sizes)
     unions = [step.equation.labels for step in steps]
-    nothing, events = [0] * len(steps), _events(plan, stretch)
+    nothing, events = [0] * len(steps), _events(plan, segment)
 
     def price(sizes: Mapping[str, int]) -> float:
         slices = math.prod((whole[x] / size for x, size in sizes.items() if size), start=1.0)
@@ -275,7 +275,7 @@ def _next_block(block: int, size: Size) -> int:
 def _measured(
     equation: Equation,
     plan: Plan,
-    stretch: int,
+    segment: int,
     blocks: Blocks,
     dtype: str,
     likely: Mapping[str, Size],
@@ -298,7 +298,7 @@ def _measured(
                 extra += other * itemsize(plan.dtype)
             backward[k].append(extra)
     narrow, wide = itemsize(dtype), itemsize(plan.dtype)
-    events = _events(plan, stretch)
+    events = _events(plan, segment)
     passes = _passes(plan, events, own, dict(blocks), narrow, wide, forward, backward)
     n_slices = math.prod([(likely[label] or 1) // block for label, block in blocks])
     if wide != narrow and blocks:  # what adds up does so in the wide dtype, all of it
@@ -311,7 +311,7 @@ def _measured(
             for term in terms
         ]
         passes = (passes[0] + held[0], passes[1] + sum(held[1:]))
-    return SlicedPlan(equation, plan, blocks, n_slices, stretch, dtype, *passes)
+    return SlicedPlan(equation, plan, blocks, n_slices, segment, dtype, *passes)
 
 
 def _passes(
