@@ -2,6 +2,11 @@
 
 import sys
 
-from tf_einsum_grad.cli.main import main
+try:
+    from tf_einsum_grad.cli.main import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # before `main` is there to say so
+    print("tf-einsum-grad: interrupted", file=sys.stderr)
+    code = 130
+sys.exit(code)

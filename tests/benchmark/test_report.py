@@ -21,7 +21,15 @@ def test_a_report_of_another_schema_is_refused(report):
         Report.from_json(json.dumps(data))
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "not json", '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["{}", "[]", "not json", '{"schema": 1}', "[" * 200_000])
 def test_what_is_no_report_is_refused(text):
     with pytest.raises(ValueError, match="not a report of this benchmark"):
         Report.from_json(text)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, [1], {}])
+def test_a_number_that_is_none_is_refused(report, value):
+    data = json.loads(report.to_json())
+    data["environment"]["threads"] = value
+    with pytest.raises(ValueError, match="not a report of this benchmark"):
+        Report.from_json(json.dumps(data))

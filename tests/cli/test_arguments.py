@@ -10,6 +10,7 @@ from tf_einsum_grad.cli.arguments import (
     output_file,
     parse_shape,
     parse_sizes,
+    say,
 )
 
 
@@ -68,3 +69,9 @@ def test_files(tmp_path):
     ):
         with pytest.raises(argparse.ArgumentTypeError, match=message):
             read(str(tmp_path / name))
+
+
+def test_a_message_does_not_steer_the_terminal(capsys):
+    say("no \x1b[31mred\x1b[0m,\nno \u202eturn, [b]no[/b] <b>markup</b>")
+    expected = r"tf-einsum-grad: no \x1b[31mred\x1b[0m, no \u202eturn, [b]no[/b] <b>markup</b>"
+    assert capsys.readouterr().err == expected + "\n"

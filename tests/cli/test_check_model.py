@@ -1,6 +1,7 @@
 """A saved Keras model, checked from the command line."""
 
 import importlib
+import io
 import json
 import sys
 import zipfile
@@ -11,6 +12,8 @@ import pytest
 import tensorflow as tf
 from keras import layers as L
 
+from tf_einsum_grad.cli import models
+from tf_einsum_grad.cli.arguments import UsageError
 from tf_einsum_grad.cli.main import main
 
 
@@ -166,3 +169,40 @@ def test_the_module_of_a_custom_layer_is_imported(tmp_path, monkeypatch, capsys,
     assert "--import MODULE imports the module" in capsys.readouterr().err
     given = name if how == "module" else tmp_path / f"{name}.py"
     assert run("m.keras", "--import", given) == 0
+
+
+def _member(data, name="x.npy"):
+    """An archive of one member."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(name, data)
+    return archive.getvalue()
+
+
+def _array(header):
+    """The bytes of an array's file with that header, and nothing after it."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+_HUGE = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 3)}\n"
+_LOCKED = bytearray(_member(b"x" * 50))
+_LOCKED[6] |= 1
+_LOCKED[_LOCKED.find(b"PK\x01\x02") + 8] |= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_array(_HUGE), "not an .npz file: BadZipFile"),
+        (_member(_array(_HUGE)), "not an .npz file: "),
+        (_member(_array(b"{'descr': (\n")), "not an .npz file: "),
+        (_member(b"no array", "x"), "needs shape"),
+        (bytes(_LOCKED), "not an .npz file: RuntimeError: File 'x.npy' is encrypted"),
+    ],
+    ids=["one array", "huge", "cut off", "no array", "encrypted"],
+)
+def test_a_hostile_archive_is_refused(tmp_path, data, message):
+    (tmp_path / "x.npz").write_bytes(data)
+    model = keras.Sequential([keras.Input((3,)), L.Dense(2)])
+    with pytest.raises(UsageError, match=message):
+        models.inputs_for(model, tmp_path / "x.npz", seed=0)

@@ -33,7 +33,7 @@ def read_json(kind: Any, text: str, schema: int, what: str) -> Any:
         if data["schema"] != schema:
             raise ValueError(f"requires {what} in schema {schema}, got {data['schema']}")
         return decode(kind, data)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not {what} ({error!r})") from error
 
 
@@ -53,10 +53,16 @@ def decode(kind: Any, data: Any) -> Any:
             **{f.name: decode(hints[f.name], data[f.name]) for f in dataclasses.fields(kind)}
         )
     if typing.get_origin(kind) is tuple:
+        if not isinstance(data, list):
+            raise TypeError(f"requires a list, got {type(data).__name__}")
         inner = typing.get_args(kind)
         kinds = [inner[0]] * len(data) if inner[-1] is Ellipsis else inner
         return tuple(decode(k, x) for k, x in zip(kinds, data, strict=True))
     if typing.get_origin(kind) in (typing.Union, types.UnionType) and data is not None:
         (kind,) = (k for k in typing.get_args(kind) if k is not type(None))
         return decode(kind, data)
+    # A whole number may stand for a float; True is a number to Python, and to no report.
+    accepted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}.get(kind)
+    if accepted and (type(data) not in accepted):
+        raise TypeError(f"requires {kind.__name__}, got {type(data).__name__}")
     return data

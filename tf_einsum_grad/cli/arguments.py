@@ -59,13 +59,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""
-        self.exit(BAD_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(BAD_USAGE, f"{self.prog}: {_one_line(message)} (see {self.prog} --help)\n")
 
 
 def say(problem: object, command: str = "") -> None:
     """Says in one line on stderr what is wrong."""
-    line = " ".join(str(problem).split())
-    print(f"{' '.join([PROGRAM, command]).strip()}: {line}", file=sys.stderr)
+    print(f"{' '.join([PROGRAM, command]).strip()}: {_one_line(problem)}", file=sys.stderr)
+
+
+def _one_line(problem: object) -> str:
+    """A message without what a file or a name holds to colour, turn or clear a terminal."""
+    words = " ".join(str(problem).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 def refuse(command: str, problem: object) -> int:

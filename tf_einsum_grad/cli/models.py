@@ -149,9 +149,10 @@ def _random(
 
 def _read(path: Path, specs: Sequence[keras.KerasTensor]) -> list[np.ndarray[Any, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        # np.load also takes what is no archive, and gives members that are no arrays as bytes.
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            arrays = {name: np.asarray(array) for name, array in file.items()}
+    except Exception as error:  # zlib, zipfile and NumPy raise many kinds; the file will not do
         raise UsageError(f"{path}: not an .npz file: {_brief(error)}") from error
     names = [spec.name for spec in specs]
     if len(arrays) != len(names) and not arrays.keys() >= set(names):
