@@ -101,6 +101,7 @@ ANSWERS = [
     ("inaccurate", evidence(**VAGUE), "INCONCLUSIVE"),
     ("inaccurate", evidence(estimate=numeric(1, 0.01)), "INCONCLUSIVE"),
     ("zero", evidence(analytic=0.0, scale=0.0, estimate=numeric(1e-10)), "PASS"),
+    ("zero", evidence(unknown=[Need.CLOSER], analytic=0.0, scale=0.0, estimate=numeric(1e-10)), "PASS"),
     ("zero", evidence(unknown=[Need.CLOSER], **FLAT), Need.CLOSER),
     ("zero", evidence(closer=numeric(1e-9, 1e-9), **FLAT), "PASS"),
     ("unsharp", evidence(unknown=[Need.EXACT], **HALF), Need.EXACT),
@@ -204,9 +205,21 @@ LIMITS = {
         "PASS", "FAIL",
     ),
     "rounding of the first steps": (
-        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=1e-6),
-        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=8e-7),
+        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=9.05e-7),
+        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=8.95e-7),
         "PASS", Need.REFINED,
+    ),
+    "all zero by more than the numeric derivative's error": (
+        evidence(**{**VANISHED, "estimate": numeric(1.0, 0.099)}),
+        evidence(**{**VANISHED, "estimate": numeric(1.0, 0.0995)}),
+        "FAIL", "INCONCLUSIVE",
+    ),
+    "zero by differences that vanish": (
+        evidence(**{**VANISHING, "analytic": 1.07e-4}), evidence(**{**VANISHING, "analytic": 1.08e-4}),
+        "PASS", "INCONCLUSIVE",
+    ),
+    "hidden beside the gradient": (
+        evidence(noise=0.031, **WRONG), evidence(noise=0.032, **WRONG), "PASS", "INCONCLUSIVE",
     ),
     "a coarse reference": (
         evidence(estimate=numeric(1e-3, 3e-3), **SINGLE),
@@ -280,6 +293,19 @@ def test_the_float64_run_is_reported_where_it_decides():
     assert not decide(evidence(**WRONG)).exact
 
 
+def test_a_backward_pass_that_is_right_but_narrow_is_named():
+    def cause(analytic):
+        narrow = dataclasses.replace(exact(analytic), coarsest=EPS["float16"])
+        return decide(evidence(exact=narrow, **WRONG)).cause
+
+    assert cause(1.00095).startswith(
+        "the backward pass computes in float16, the forward pass in float32"
+    )
+    assert cause(1.00095).endswith("of its digits, 2 are right")
+    assert cause(1.00105) == ""  # its formulas are wrong as well
+    assert decide(evidence(exact=exact(), **WRONG)).cause == ""
+
+
 def test_a_symmetric_direction_and_a_closer_look_are_reported():
     found = decide(evidence(symmetric=(2.0, 2.00001), **WRONG))
     assert (found.analytic, found.estimate.value) == (2.0, 2.00001)
@@ -301,6 +327,7 @@ def test_nothing_is_reported_where_nothing_was_compared():
     ):
         assert math.isnan(found.analytic) and math.isnan(found.tolerance)
         assert found.estimate == UNMEASURED and found.scale == 0.0
+    assert decide(evidence(empty=True)).error == 0.0
 
 
 @pytest.mark.parametrize(
@@ -326,6 +353,9 @@ def test_leaves_tested_together():
     assert together(**WRONG) == "FAIL"  # and not Need.NOISE
     assert together(**KINK) == "KINK"
     assert together(analytic=1 + 5e-5, estimate=numeric(error=1e-3)) == "PASS"  # they agree
+    noisy = {"estimate": numeric(error=1e-4), "step_noise": 1e-5}  # 8 * 0.1 * 100 * 1e-5 allowed
+    assert together(analytic=1 + 7.9e-4, **noisy) == "PASS"
+    assert together(analytic=1 + 8.1e-4, **noisy) == "INCONCLUSIVE"
 
 
 def test_next_to_a_kink():
@@ -410,4 +440,5 @@ def test_no_tensorflow(module):
     ],
 )
 def test_small_elements(estimate, several, status):
-    assert decide_small(1.0, 1.0, estimate, 0.1, several).status == status
+    found = decide_small(1.0, 1.0, estimate, 0.1, several)
+    assert found.status == status and found.exact
