@@ -28,6 +28,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "tf_einsum_grad"
+IMPORTED = ("numpy", "hypothesis.strategies", "opt_einsum", "tensorflow", "keras")
 MEMORY = 12 << 30  # bytes of address space, for a mutant that asks for all there is
 # Before any survivor is looked at again: what takes seconds and concerns many modules at once.
 SLOW = (
@@ -41,17 +42,15 @@ class Room:
     sources: str  # below the package
     tests: str  # below tests/
     wider: tuple[str, ...]  # what survivors are shown as well
-    imports: tuple[str, ...] = ("numpy", "hypothesis.strategies", "opt_einsum")
 
 
 WHOLE = ("tests/test_ops.py", "tests/test_errors.py", "tests/test_ops_corpus.py")
-TENSORFLOW = ("tensorflow", "keras")
 ROOMS = {
     "algebra": Room("algebra", "algebra", ("tests/algebra", "tests/explaining", *WHOLE)),
     "lowering": Room("lowering", "lowering", ("tests/lowering", "tests/planning", "tests/explaining", *WHOLE)),
     "planning": Room("planning", "planning", ("tests/planning", "tests/explaining", *WHOLE)),
     "verdict": Room("gradcheck/verdict.py", "gradcheck/test_verdict.py", ("tests/gradcheck/test_cases.py",)),
-    "execution": Room("execution", "execution", WHOLE, TENSORFLOW),
+    "execution": Room("execution", "execution", WHOLE),
 }  # fmt: skip
 
 
@@ -177,8 +176,6 @@ def changed(path: Path, source: str) -> Iterator[None]:
 
 def narrow(tests: Tests, room: Room, mutants: list[Mutant]) -> list[Mutant]:
     """Those that the tests of their module and of their room let pass."""
-    for name in room.imports:
-        importlib.import_module(name)
     left = []
     for mutant in mutants:
         mirror = mutant.mirror(room)
@@ -199,6 +196,8 @@ def main() -> int:
     parser.add_argument("--narrow", action="store_true", help="only the quick tests of each room")
     parser.add_argument("--only", default="", help="mutants that have this in their line")
     arguments = parser.parse_args()
+    for name in IMPORTED:
+        importlib.import_module(name)
     rooms = {name: ROOMS[name] for name in ROOMS if name in arguments.rooms.split(",")}
     with tempfile.TemporaryDirectory() as directory:
         where = Path(directory).resolve()
@@ -213,8 +212,6 @@ def main() -> int:
             start = time.monotonic()
             left[name] = narrow(tests, room, mutants)
             print(f"{name}: {len(left[name])} of {drawn[name]} pass its own quick tests, {time.monotonic() - start:.0f} s", flush=True)  # fmt: skip
-        for module in () if arguments.narrow else TENSORFLOW:
-            importlib.import_module(module)
         for name, room in rooms.items():
             if not arguments.narrow:
                 left[name] = [m for m in left[name] if not tests.see(m, *room.wider)]

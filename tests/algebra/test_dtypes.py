@@ -29,7 +29,7 @@ def test_facts_are_tensorflows(name):
 def test_epsilon_is_the_gap_above_1(name):
     one = tf.ones([], name)
     step = tf.cast(DTYPES[name].epsilon, name)
-    assert bool(one + step != one) and bool(one + step / tf.cast(4, name) == one)
+    assert bool(one + step != one) and bool(one + step / tf.cast(2, name) == one)
 
 
 @pytest.mark.parametrize("name", [name for name, facts in DTYPES.items() if not facts.epsilon])

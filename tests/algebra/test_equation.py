@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from tests.reference import Reference, draw, replace
 from tf_einsum_grad.algebra.equation import (
     Equation,
     expand_ellipses,
+    fresh_labels,
     gradient_equations,
     parse_equation,
 )
@@ -65,6 +68,27 @@ def test_white_space_within_a_symbol(text, message):
     rank = 2 if "j" in text else 1
     with pytest.raises(ValueError, match=r"ellipsis|output specified|invalid subscript"):
         np.einsum(text, np.ones([2] * rank), optimize=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("i->j->k", "requires at most one '->', got several"),
+        ("i->i,i", "requires one output, got 'i,i'"),
+        ("i...j...->", "requires at most one '...' in operand 0, got 'i...j...'"),
+        ("i->...i...", "requires at most one '...' in the output, got '...i...'"),
+        ("i,1->", "requires labels that are letters, got '1' in operand 1 ('1')"),
+    ],
+)
+def test_what_is_no_equation(text, message):
+    with pytest.raises(EquationError) as error:
+        parse_equation(text)
+    assert str(error.value).endswith(message)
+
+
+def test_fresh_labels_go_on_after_ascii():
+    assert next(fresh_labels("b")) == "a" and next(fresh_labels("a")) == "b"
+    assert next(fresh_labels(string.ascii_letters)) == "À"
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,15 @@ def test_two_forms_of_a_call():
     text, operands = read_call(1.0, ([0, 1], 2.0, [1], [0]))
     assert operands == (1.0, 2.0)
     assert str(text) == "0 1,1->0"
+    text, operands = read_call(1.0, ([0, 0],))
+    assert operands == (1.0,)
+    assert str(text) == "0 0"
+
+
+@pytest.mark.parametrize("call", [(None, "x"), (b"ij", "x"), (1.0,), (None,), (b"ij",)])
+def test_a_call_in_neither_form(call):
+    with pytest.raises(EquationError, match=rf"got {type(call[0]).__name__} as its first argument"):
+        read_call(call[0], call[1:])
 
 
 TEXT = sublists_to_text([["batch", "key"], [..., "key"]], ["batch", ...])

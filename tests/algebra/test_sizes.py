@@ -56,6 +56,11 @@ def test_what_is_left_to_compare_at_run_time(text, shapes, checks):
     assert found == checks
 
 
+def test_labels_that_may_turn_out_to_be_1_are_elastic():
+    assert bind("ij,jk,ki->", (None, None), (3, None), (None, 2)).elastic == "ijk"
+    assert bind("ii,j->ij", (None, None), (None,)).elastic == ""  # equal, within an operand
+
+
 @pytest.mark.parametrize(
     ("text", "shapes", "sizes", "kind", "message"),
     [
@@ -65,8 +70,14 @@ def test_what_is_left_to_compare_at_run_time(text, shapes, checks):
         ("i->ij", [(2,)], {}, SizeError, "requires sizes={'j': ...}"),
         ("i->ij", [(2,)], {"k": 3}, SizeError, "sizes of its own labels, got 'k'"),
         ("i->i", [(5,)], {"i": 3}, SizeError, "got 5 in operand 0 (shape (5,)) and 3 in sizes"),
+        ("i->i", [(5,)], {"i": 3}, SizeError, "einsum 'i->i' requires one size"),
+        ("i", [(2,)], {"j": 3}, SizeError, "einsum 'i' (that is, 'i->i') requires sizes"),
+        ("i->ij", [(2,)], {"j": -1}, SizeError, "integer from 0 on for label 'j', got -1"),
+        ("i->ij", [(2,)], {"j": True}, SizeError, "integer from 0 on for label 'j', got True"),
+        ("i->ij", [(2,)], {"j": 2.0}, SizeError, "integer from 0 on for label 'j', got 2.0"),
         ("i->i", [(2,)], {"i": None}, SizeError, "integer as the size of label 'i'"),
         ("ij,jk", [(2, 3)], {}, EquationError, "requires 2 operands, got 1"),
+        ("ij", [(2, 3), (2, 3)], {}, EquationError, "requires 1 operand, got 2"),
         ("ij", [(2,)], {}, SizeError, "requires rank 2 for operand 0 ('ij'), got rank 1"),
     ],
 )
