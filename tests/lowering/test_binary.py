@@ -127,3 +127,14 @@ def test_kernels_broadcast_in_few_dimensions(text, broadcasts):
     steps = [step for part in lowerings(text, target="xla")[0].prepare for step in part]
     assert sum(isinstance(step, do.Broadcast) for step in steps) >= broadcasts
     assert bool(broadcasts) == any(isinstance(step, do.Broadcast) for step in steps)
+
+
+@pytest.mark.parametrize(("target", "labels"), [("eager", "c"), ("graph", "c"), ("xla", "ac")])
+def test_products_stretch_both_operands_along_what_they_contract(target, labels):
+    sizes = {"a": None, "b": 2, "c": None, "d": 3}
+    equation = Equation(("abc", "acd"), "abd")
+    c = Contraction(equation, tuple(sizes.items()), "float32", target, elastic="ac")
+    products = [x for x in pairwise_lowerings(c) if isinstance(x.combine, do.MatMul)]
+    assert products
+    for lowering in products:
+        assert all(do.Stretch(labels) in steps for steps in lowering.prepare), str(lowering)

@@ -88,7 +88,7 @@ def test_bytes_are_those_of_the_dtype(dtype, item):
 
 def test_a_broadcast_writes():
     steps = do.Reshape(("", "b")), do.Broadcast(("a", "b"))
-    assert us(unary("b->ab", *steps)) == 1 + 1 + 4 * 200 / 100
+    assert us(unary("b->ab", *steps), sizes={"a": 10, "b": 21}) == 1 + 1 + 4 * 210 / 100
 
 
 def test_a_sum_reads_all_and_writes_less():
@@ -152,12 +152,15 @@ def test_a_diagonal_reads_lines(kernel):
     ],
 )
 def test_embedding(kernel, expected):
-    assert us(unary("a->aa", do.EmbedDiagonal(0, 1, ("a",), kernel))) == expected
+    lowering = unary("a->aa", do.EmbedDiagonal(0, 1, ("a",), kernel))
+    assert us(lowering) == expected
+    assert price(lowering, SIZES, PLAIN).bytes_moved == 2 * 400
 
 
 def test_a_batch_of_diagonals_is_shared_among_threads():
     step = do.EmbedDiagonal(1, 2, ("b", "a"), "diag")
     assert us(unary("ba->baa", step)) == 1 + 4 * 2000 / 25
+    assert us(unary("ba->baa", step), sizes=SIZES | {"b": 2}) == 1 + 4 * 200 / 25
 
 
 def test_an_eager_diagonal_is_set_in_a_copy():
@@ -174,7 +177,7 @@ def test_a_product_reads_both_and_writes_one():
     assert us(lowering, runs) == us(lowering) + 0.5 * 10  # b stands in both, a in one
     elementwise = binary("ab,ab->ab", (), (), do.Multiply())
     few = {"a": 2, "b": 3}
-    assert us(elementwise, runs, few) == us(elementwise, PLAIN, few)
+    assert us(elementwise, runs, few) == us(elementwise, PLAIN, few) == 1 + 4 * 18 / 100
 
 
 def test_xla_reads_a_permuted_operand_across_its_rows():
@@ -341,6 +344,23 @@ def test_flops(text, flops):
 
 def test_unknown_sizes_are_large():
     assert us(unary("ab->ba", do.Permute((1, 0))), sizes={"a": None, "b": 1}) == 1 + 2 * 4096 / 10
+
+
+def test_where_sizes_are_unknown_shapes_are_made_by_three_kernels():
+    steps = do.Reshape(("", "b")), do.Broadcast(("a", "b"))
+    two = dataclasses.replace(PLAIN, graph_launch=2.0)
+    for sizes, shapes in (
+        ({"a": 1024, "b": 1024}, 0),
+        ({"a": None, "b": 1024}, 3),  # of what is repeated
+        ({"a": None, "b": None}, 3),  # a reshape finds out one by itself, and puts in ones
+    ):
+        assert us(unary("b->ab", *steps), two, sizes) == 2 + 2 + 4 * 2**20 / 100 + 2 * shapes
+    merge = unary("abc->abc", do.Reshape(("ab", "c")))
+    assert us(merge, two, {"a": None, "b": 2, "c": 3}) == 2
+    assert us(merge, two, {"a": None, "b": 2, "c": None}) == 2 * 4
+    stretch = unary("ab->ab", do.Stretch("a"))
+    assert price(stretch, {"a": None, "b": 2}, two).bytes_moved == 0
+    assert us(stretch, two, {"a": None, "b": 2}) == 2 * 4
 
 
 def test_zeros_are_written():
