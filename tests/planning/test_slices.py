@@ -79,3 +79,39 @@ def test_more_flops_are_counted():
     whole, cut = (sliced("ij,jk,kl,lm->im", shapes, limit) for limit in (None, 5000))
     assert cut.flops >= whole.flops
     assert cut.flops_backward >= whole.flops_backward > whole.flops
+
+
+def held(plan):
+    return plan.forward_bytes, plan.backward_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "forward", "backward"),
+    [
+        ("ij,jk->ik", "float32", 0, 0),
+        ("ij,jk,kl->il", "float32", 256, 2 * 256),  # the product of two; it and its gradient
+        ("ij,jk->ik", "complex64", 0, 512),  # the other operand's conjugate
+        ("ij,jk,kl->il", "complex64", 512, 3 * 512),
+    ],
+)
+def test_what_is_held_without_slices(text, dtype, forward, backward):
+    plan = sliced(text, ((8, 8),) * len(text.partition("->")[0].split(",")), None, dtype)
+    assert held(plan) == (forward, backward)
+    assert plan.peak_bytes == backward
+
+
+def test_what_is_held_and_computed_by_slices():
+    shapes = ((64, 64),) * 3
+    whole = sliced("ij,jk,kl->il", shapes, None)
+    plan = sliced("ij,jk,kl->il", shapes, whole.peak_bytes - 1)
+    assert dict(plan.blocks) == {"i": 16, "k": 32}
+    assert (plan.n_slices, plan.segment) == (8, 1)
+    ij, jk, kl, ik, il = (4 * n for n in (16 * 64, 64 * 32, 32 * 64, 16 * 32, 16 * 64))
+    # Blocks are copies; what a slice gives is added to what is there, so both are held.
+    assert plan.forward_bytes == max(ij + jk + ik, ik + kl + 2 * il)
+    first_again, pull_last = il + ij + jk + ik, il + ik + kl + 2 * kl
+    assert plan.backward_bytes == max(first_again, pull_last) == plan.peak_bytes
+    product = 2 * 64**3
+    assert plan.flops == whole.flops == 2 * product
+    assert plan.flops_backward == whole.flops_backward == 5 * product  # the first again, and four
+    assert plan.accumulates("ij") and plan.accumulates("il") and not plan.accumulates("ik")
