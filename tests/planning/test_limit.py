@@ -19,6 +19,8 @@ from tf_einsum_grad.planning.limit import Memory, read_limit, read_memory
         ("0.5 kB", 500),
         ("2GiB", 2**31),
         ("1.5mib", 3 * 2**19),
+        *[(f"1{x}B", 10**n) for n, x in zip((3, 6, 9, 12), "kMGT", strict=True)],
+        *[(f"1{x}iB", 2**n) for n, x in zip((10, 20, 30, 40), "KMGT", strict=True)],
     ],
 )
 def test_a_limit_is_bytes_or_text(limit, n_bytes):

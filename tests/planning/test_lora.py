@@ -1,9 +1,12 @@
 """When a kernel and its low-rank factors run apart: by price, in training and without."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tf_einsum_grad.lowering.machine import CPU
 from tf_einsum_grad.lowering.machines import GPU
+from tf_einsum_grad.planning import lora
 from tf_einsum_grad.planning.lora import apart_costs_less, factored_equation
 
 
@@ -45,3 +48,37 @@ def test_without_gradients_few_tokens_run_apart_and_many_merged():
 def test_eager_tapes_differentiate_a_frozen_kernel():
     """So little is saved, and more kernels start."""
     assert not apart("ab,bc->ac", (32, 64), (64, 64), 4, target="eager")
+
+
+@pytest.mark.parametrize(
+    ("training", "target", "needed"),
+    [
+        (True, "graph", [(0, 1), (0, 1), (0,), (0, 1, 2)]),  # a graph prunes the frozen kernel's
+        (True, "eager", [(0, 1), (0, 1), (0, 1), (0, 1, 2)]),
+        (False, "eager", [(), (), (), ()]),
+    ],
+)
+def test_what_is_priced(monkeypatch, training, target, needed):
+    def decide(other):
+        """Where einsums cost nothing, what is done to a kernel 1, to a smaller tensor `other`."""
+        priced = []
+
+        def einsum_cost(text, shapes, dtype, needed, target, machine):
+            priced.append((text, needed))
+            return 0.0
+
+        def cost_of(contraction):
+            kernel = set(dict(contraction.sizes).values()) == {5, 7}
+            return SimpleNamespace(microseconds=1.0 if kernel else other)
+
+        monkeypatch.setattr(lora, "einsum_cost", einsum_cost)
+        monkeypatch.setattr(lora, "cost_of", cost_of)
+        uncached = apart_costs_less.__wrapped__
+        found = uncached("ab,bc->ac", (3, 5), (5, 7), 2, "float32", training, target, CPU)
+        texts = ["aZ,Zb->ab", "ab,bc->ac", "ab,bc->ac", "ab,bZ,Zc->ac"]
+        assert priced == list(zip(texts, needed, strict=True))
+        return found
+
+    kernels, others = (3, 4) if training else (2, 2)
+    assert decide(0.99 * kernels / others)
+    assert not decide(1.01 * kernels / others)

@@ -14,7 +14,7 @@ from tf_einsum_grad.lowering.lower import cost_both_ways, lower
 from tf_einsum_grad.lowering.machine import Machine
 from tf_einsum_grad.planning import plan as planning
 from tf_einsum_grad.planning.path import find_path
-from tf_einsum_grad.planning.plan import make_plan
+from tf_einsum_grad.planning.plan import known_and_likely, make_plan
 
 
 def plan(text, *shapes, optimize="auto", hints=()):
@@ -230,3 +230,15 @@ def test_a_path_that_costs_more_than_it_may_is_left_early(monkeypatch):
     plan("ab,bc,cd,de->ae", *[(9, 9)] * 4)
     assert weights[0][0] < math.inf
     assert all(early == math.inf for _, early in weights)
+
+
+def test_what_is_known_of_elastic_labels_is_a_guess():
+    equation = Equation(("ijk", "ij"), "k")
+    sizes = (("i", 3), ("j", 0), ("k", None))
+    assert known_and_likely(equation, sizes, (("k", 7),), "ij") == (
+        {"i": None, "j": 0, "k": None},
+        {"i": 3, "k": 7},
+        {"i": 3, "j": 0, "k": 7},
+    )
+    found = make_plan(equation, sizes, "float32", elastic="ij").steps[-1].contraction
+    assert None in dict(found.sizes).values() and 3 in dict(found.hints).values()

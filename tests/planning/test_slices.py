@@ -72,6 +72,10 @@ def test_slices_of_half_types_add_up_in_float32():
     plan = sliced("ij,jk,kl->il", ((64, 64),) * 3, 50_000, dtype="float16")
     assert plan.blocks
     assert plan.plan.dtype == "float32"
+    assert sliced("ij,jk->ik", ((64, 64),) * 2, None, dtype="float16").plan.dtype == "float16"
+    plan = sliced("ij,jk,kl->il", ((64, 64),) * 3, 40_000, dtype="int8")
+    assert plan.blocks
+    assert plan.plan.dtype == "int8"  # modulo 2**8, in any order
 
 
 def test_more_flops_are_counted():
