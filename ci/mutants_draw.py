@@ -24,8 +24,9 @@ CACHES = ("cache", "lru_cache", "cached_property")
 
 
 class Meaning(ast.NodeTransformer):
-    """A module without what no run can tell: annotations (they are never evaluated), caches, `slots`, and
-    `zip`'s `strict`, an assertion that never fails."""
+    """A module without what no test should tell: annotations (they are never evaluated), caches, `slots`,
+    `zip`'s `strict` (an assertion that never fails), and how large a large number is to less than a percent
+    (rates that were measured, sizes of caches)."""
 
     def visit_arg(self, node):
         node.annotation = None
@@ -49,6 +50,11 @@ class Meaning(ast.NodeTransformer):
 
     def visit_keyword(self, node):
         return None if node.arg in ("strict", "slots") else self.generic_visit(node)
+
+    def visit_Constant(self, node):
+        if isinstance(node.value, int | float) and node.value >= 500:
+            node.value = float(f"{node.value:.1e}")
+        return node
 
 
 def is_cache(decorator: ast.expr) -> bool:

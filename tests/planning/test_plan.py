@@ -232,6 +232,20 @@ def test_a_path_that_costs_more_than_it_may_is_left_early(monkeypatch):
     assert all(early == math.inf for _, early in weights)
 
 
+def test_a_path_weighs_what_its_steps_and_their_gradients_do():
+    equation, path = Equation(("iji", "jk", "kl"), "li"), [(1, 2), (0, 1)]
+    sizes = {"i": 8, "j": 300, "k": 20, "l": 50}
+
+    def planner():
+        return planning._Planner(equation, lambda x: Contraction.of(x, sizes, "float32"), sizes)
+
+    steps = planner().follow(path)
+    assert [str(step.equation) for step in steps] == ["iji->ij", "jk,kl->jl", "ij,jl->li"]
+    price = sum(cost_both_ways(step.contraction) for step in steps)
+    assert planner().weigh(path, math.inf) == planner().weigh(path, price) == price
+    assert planner().weigh(path, 0.99 * price) == math.inf
+
+
 def test_what_is_known_of_elastic_labels_is_a_guess():
     equation = Equation(("ijk", "ij"), "k")
     sizes = (("i", 3), ("j", 0), ("k", None))

@@ -66,6 +66,7 @@ def test_unknown_sizes_need_hints():
         sliced("bij,bjk->bik", ((None, 4, 5), (None, 5, 6)), 4000)
     plan = sliced("bij,bjk->bik", ((None, 4, 5), (None, 5, 6)), 4000, hints=(("b", 32),))
     assert plan.peak_bytes <= 4000
+    assert plan.blocks == (("b", 1),)  # which divides whatever it turns out to be
 
 
 def test_slices_of_half_types_add_up_in_float32():
@@ -119,3 +120,12 @@ def test_what_is_held_and_computed_by_slices():
     assert plan.flops == whole.flops == 2 * product
     assert plan.flops_backward == whole.flops_backward == 5 * product  # the first again, and four
     assert plan.accumulates("ij") and plan.accumulates("il") and not plan.accumulates("ik")
+
+
+def test_slices_of_half_types_are_cast_and_added_up_whole():
+    plan = sliced("ij,jk,kl->il", ((8, 64), (64, 16), (16, 32)), 9600, dtype="float16")
+    assert dict(plan.blocks) == {"i": 1, "j": 32, "k": 1}
+    block, ik, add = 32 * (2 + 4), 4, 32 * (4 + 4 + 2)  # a copy and its cast; old, new and cast
+    assert plan.forward_bytes == 4 * 8 * 32 + ik + block + add
+    sums = 4 * (8 * 64 + 64 * 16 + 16 * 32)  # no gradient's blocks are of one slice
+    assert plan.backward_bytes == sums + 4 * block + ik + add

@@ -54,6 +54,8 @@ def shown(plan):
         ("ij,ik,jk->", "matmul j i jk | jk,jk->"),
         ("ij,jk,kl->il", "jk,kl->jl, matmul i j il"),
         ("ij,k->ik", "scatter i i | i,k->ik"),
+        ("ij,jkl->ik", "jkl->jk, matmul i j ik"),
+        ("ij,jjk->ik", "jjk->jk, matmul i j ik"),
         ("ij,jl,lk->ik", "matmul i j il | lk,il->ik"),
     ],
 )
