@@ -194,7 +194,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rooms", default=",".join(ROOMS), help="some of: %(default)s")
     parser.add_argument("--narrow", action="store_true", help="only the quick tests of each room")
-    parser.add_argument("--only", default="", help="mutants that have this in their line")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="those with one of these in their line"
+    )
     arguments = parser.parse_args()
     for name in IMPORTED:
         importlib.import_module(name)
@@ -207,7 +209,9 @@ def main() -> int:
         drawn, left = Counter[str](), {}
         for name, room in rooms.items():
             mutants = draw(room, arguments.seed, arguments.sample)
-            mutants = [mutant for mutant in mutants if arguments.only in str(mutant)]
+            mutants = [
+                mutant for mutant in mutants if any(x in str(mutant) for x in arguments.only)
+            ]
             drawn[name] = len(mutants)
             start = time.monotonic()
             left[name] = narrow(tests, room, mutants)
