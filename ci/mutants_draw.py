@@ -62,8 +62,12 @@ def is_cache(decorator: ast.expr) -> bool:
     return ast.unparse(called).split(".")[-1] in CACHES
 
 
-def meaning(source: str) -> str:
-    return ast.dump(Meaning().visit(ast.parse(source)))
+def meaning(source: str) -> str | None:
+    """None for what is no Python: `2**not n`, of `2**-n`."""
+    try:
+        return ast.dump(Meaning().visit(ast.parse(source)))
+    except SyntaxError:
+        return None
 
 
 def places(path: str) -> list[list[tuple[str, str, int]]]:
@@ -91,7 +95,7 @@ def main() -> None:
         path, operator, occurrence = rng.choice(place)
         source = Path(path).read_text("utf-8")
         mutated = mutate_code(source, OPERATORS[operator], occurrence)
-        if mutated and meaning(mutated) != meaning(source):
+        if mutated and meaning(mutated) not in (None, meaning(source)):
             drawn.append({"path": path, "operator": operator, "source": mutated})
     json.dump(drawn, sys.stdout)
 
