@@ -65,6 +65,7 @@ def test_labels_that_may_turn_out_to_be_1_are_elastic():
     ("text", "shapes", "sizes", "kind", "message"),
     [
         ("ij,jk", [(2, 3), (4, 5)], {}, SizeError, "got 3 in operand 0 (shape (2, 3)) and 4 in"),
+        ("ij,jk", [(2, 4), (3, 5)], {}, SizeError, "got 4 in operand 0 (shape (2, 4)) and 3 in"),
         ("ii", [(2, 3)], {}, SizeError, "repeated label 'i' of operand 0, got 2 and 3"),
         ("ii", [(3, 1)], {}, SizeError, "got 3 and 1"),  # no broadcast within an operand
         ("i->ij", [(2,)], {}, SizeError, "requires sizes={'j': ...}"),
