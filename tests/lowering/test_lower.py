@@ -345,3 +345,20 @@ def test_with_onednn_a_large_transposed_right_operand_is_a_batch_of_one(text, si
     for machine, target in ((CPU, "graph"), (CPU_ONEDNN, "xla")):
         other = Contraction.of(equation, sizes, "float32", target=target, machine=machine)
         assert not any(map(is_batched, candidates(other)))
+
+
+def test_what_was_measured_to_win_is_taken():
+    own = contraction("ij,jk->ik", sizes_of("ij,jk->ik", 128))
+    slowest = max(candidates(own), key=lambda x: price(x, own.likely_sizes, CPU).microseconds)
+    assert slowest.recipe != lower(own).recipe
+    tuned = dataclasses.replace(CPU, winners={own.signature: slowest.recipe})
+    assert lower(dataclasses.replace(own, machine=tuned)) == slowest
+    gone = dataclasses.replace(CPU, winners={own.signature: "a recipe that nobody writes now"})
+    assert lower(dataclasses.replace(own, machine=gone)) == lower(own)
+
+
+@pytest.mark.parametrize(
+    ("text", "identity"), [("ij->ij", True), ("ij->ji", False), ("ij,ij->ij", False)]
+)
+def test_the_result_may_be_the_operand_itself(text, identity):
+    assert lower(contraction(text, sizes_of(text))).is_identity is identity
