@@ -209,6 +209,16 @@ LIMITS = {
         evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), step_noise=8.95e-7),
         "PASS", Need.REFINED,
     ),
+    "rounding of the first steps of one of several": (
+        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), share=0.1, step_noise=9.05e-6),
+        evidence(unknown=[Need.REFINED], estimate=numeric(1, 9e-5), share=0.1, step_noise=8.95e-6),
+        "PASS", Need.REFINED,
+    ),
+    "an error of the first steps relative to the gradient": (
+        evidence(unknown=[Need.REFINED], analytic=3.0, scale=3.0, estimate=numeric(3.0, 5.9e-5)),
+        evidence(unknown=[Need.REFINED], analytic=3.0, scale=3.0, estimate=numeric(3.0, 6.1e-5)),
+        "PASS", Need.REFINED,
+    ),
     "all zero by more than the numeric derivative's error": (
         evidence(**{**VANISHED, "estimate": numeric(1.0, 0.099)}),
         evidence(**{**VANISHED, "estimate": numeric(1.0, 0.0995)}),
