@@ -15,6 +15,7 @@ import pytest
 from tests.networks import count, random_network, reduced_network, regular
 from tf_einsum_grad.algebra.equation import Equation, parse_equation
 from tf_einsum_grad.algebra.sizes import bind_call
+from tf_einsum_grad.planning import search
 from tf_einsum_grad.planning.plan import make_plan
 from tf_einsum_grad.planning.search import (
     _exact_part,
@@ -229,3 +230,11 @@ def test_random_numbers_of_others_are_left_alone():
     equation, sizes = network(0, least=20, most=20)
     best_path(equation, sizes, None)
     assert random.getstate() == state
+
+
+def test_parts_that_do_the_same_are_equal_whatever_their_labels():
+    sizes = {"z": 2, "a": 3, "b": 5, "c": 7}
+    network = search._Network.of(Equation(("zab", "bc", "ca"), "az"), sizes)
+    part = network.part(network.terms[1:], 0b10)  # bc,ca->a
+    assert part.renumbered() == search._Network((0b011, 0b110), 0b100, (5, 7, 3), {})
+    assert network.renumbered() == network
