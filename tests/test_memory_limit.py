@@ -127,6 +127,17 @@ def test_second_order_and_forward_mode(graph):
         np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("equation", ["ab,c->b", "ab,bc,cd->ad", "ab,a,bc,cd,d->"])
+def test_a_gradient_of_some_operands_needs_no_step_of_the_others(equation):
+    c = case(equation)
+    operands, cotangent = [tf.constant(x) for x in c.draw()], c.draw_cotangent()
+    for k, wanted in enumerate(c.reference.vjps(c.draw(), cotangent)):
+        with tf.GradientTape() as tape:
+            tape.watch(operands[k])
+            y = einsum(equation, *operands, recompute=True)
+        np.testing.assert_array_equal(tape.gradient(y, operands[k], cotangent), wanted)
+
+
 @pytest.mark.parametrize("dtype", ["complex64", "float16", "bfloat16", "int8", "bool"])
 def test_every_kind_of_dtype(dtype):
     c = case("ab,bc,cd->da", SIZES)

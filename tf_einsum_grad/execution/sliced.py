@@ -169,6 +169,8 @@ class SlicedEinsum:
                     continue
                 own = [values.get(k) for k in step.operands]
                 values.drop(event.drops)
+                if not needs[n + position]:
+                    continue  # nothing that it is made of is to have a gradient
                 ahead = cotangents.pop(n + position)
                 for place, k in enumerate(step.operands):
                     if not needs[k]:
