@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import random
 import selectors
@@ -10,13 +11,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
 import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from tests.attending.reference import attention as reference
+from tests.attending.test_attention import EQUATIONS, HEADS, SIZES, both_ways
+from tests.attending.test_attention import draw as draw_attention
+from tests.calls import Call, random_call, simpler
 from tests.corpus import Case, cases
 from tests.modes import COMPILED, EAGER, GRAPHS, Mode
 from tests.test_ops_corpus import all_orders, check, first_order
@@ -25,35 +30,75 @@ from tf_einsum_grad.lowering.machines import MACHINES, using
 
 MODES = {mode.name: mode for mode in (EAGER, *GRAPHS, *COMPILED)}
 BATCH = 12  # einsums in one graph
+BATCHES = 200  # between calls that make no sense
+ORDERS = (0, 0, 0, 0, 0, 0, 1, 1, 1, 2)  # values are cheap
 SILENCE = 240  # seconds after which a process hangs
-DTYPES = ("float64", "complex128", "float32")
+ONE_ROW = (HEADS, "bnth,bnsh,bnsv->bntv", "th,sh,sv->tv")  # where rows are counted along t
 SHRINK = (Phase.generate, Phase.shrink)
 
 
 # What is tried ------------------------------------------------------------------------------------
 
 
-def to_json(case: Case) -> str:
-    return json.dumps([case.equation, case.shapes, case.sizes])
+def show(call: Case) -> str:
+    return repr(astuple(call))
 
 
-def from_json(text: str) -> Case:
-    equation, shapes, sizes = json.loads(text)
-    return Case(equation, tuple(map(tuple, shapes)), tuple((x, n) for x, n in sizes))
+def read(text: str) -> Call:
+    return Call(*ast.literal_eval(text))
 
 
-def valid(drawn: list[Case], mode: Mode) -> None:
-    """Values, gradients, second and forward order, exactly; on any of the machines."""
-    rng = random.Random(repr(drawn))
+def valid(calls: list[Call], mode: Mode, order: int = 2) -> None:
+    """Exactly, on any of the machines: values; for order 1 gradients, for 2 theirs, and forward."""
 
-    def body(case, *arguments):
+    def body(call, operands, *others):
+        if order == 0:
+            return {"value": call(*operands)}
         # Where a size is not known to be 0, TensorFlow's forward mode fails to gather from nothing.
-        nothing = "unknown" in mode.name and any(0 in shape for shape in case.shapes)
-        return (first_order if nothing or dtype != "float64" else all_orders)(case, *arguments)
+        nothing = "unknown" in mode.name and any(0 in shape for shape in call.shapes)
+        plain = order == 2 and call.plain and not nothing
+        return (all_orders if plain else first_order)(call, operands, *others)
 
-    dtype = rng.choice(DTYPES)
-    with using(MACHINES[rng.choice(list(MACHINES))]):
-        check(drawn, mode, body, dtype)
+    with using(MACHINES[random.Random(repr(calls)).choice(list(MACHINES))]):
+        check(calls, mode, body)
+
+
+def smallest(call: Call, mode: Mode, order: int) -> tuple[Call, Exception] | None:
+    """A call that is wrong, with all left out that it is wrong without; None if it is right."""
+    try:
+        valid([call], mode, order)
+    except Exception as error:
+        found = (smallest(one, mode, order) for one in simpler(call))
+        return next(filter(None, found), (call, error))
+    return None
+
+
+def attends(rng: random.Random, mode: Mode) -> None:
+    """Attention in blocks: NumPy's result, and the gradients of all scores at once."""
+    text = rng.choice(EQUATIONS)
+    sizes = {x: rng.randint(1, 7) for x in SIZES} | {"b": 2, "n": 3}
+    n_rows, n_keys = sizes["t"], sizes["s"]
+    seen = np.array([[rng.random() < 0.7 for _ in range(n_keys)] for _ in range(n_rows)])
+    options: dict = {"scale": 0.5}
+    if "t" not in text:
+        seen = None
+    else:
+        options["mask"] = ("ts", seen)
+        away = np.arange(n_keys) - np.arange(n_rows)[:, None]
+        if text in ONE_ROW and rng.random() < 0.5:
+            options["causal"] = True
+            seen = seen & (away <= 0)
+        if text in ONE_ROW and rng.random() < 0.5:
+            options["window"] = rng.randint(1, 4)
+            seen = seen & (abs(away) < options["window"])
+    operands, block = draw_attention(text, sizes, rng.randrange(2**32)), rng.randint(1, 9)
+    tell("at", case=f"attention {text} {sizes} block={block} {options}")
+    blocks, dense = both_ways(text, operands, mode, block, **options)
+    mask = None if seen is None else ("ts", seen)
+    wanted = reference(text.replace("...", "bn"), *operands, 0.5, mask)
+    np.testing.assert_allclose(blocks[0], wanted, rtol=1e-9, atol=1e-11)
+    for got, other in zip(blocks, dense, strict=True):
+        np.testing.assert_allclose(got, other, rtol=1e-8, atol=1e-11)
 
 
 @st.composite
@@ -118,49 +163,63 @@ def tell(kind: str, **what: object) -> None:
 
 
 def fuzz(mode: Mode, start: int, seconds: float) -> None:
-    """Until time is up: batches of cases, then calls that make no sense."""
+    """Until time is up: batches of calls, then calls that make no sense."""
     end, n = time.monotonic() + seconds, start
-    n_batch = 1 if mode is EAGER else BATCH
-    examples = 400 if mode is EAGER else 10
     while time.monotonic() < end:
         n += 1
-        _hunt("valid", n, examples, n_batch, lambda drawn: valid(drawn, mode), _lists(n_batch))
-        _hunt("invalid", n, examples, 1, lambda call: invalid(call, mode), spoiled())
+        rng = random.Random(n)
+        for _ in range(BATCHES if mode is EAGER else 5):
+            _try([random_call(rng, mode) for _ in range(BATCH)], mode, rng.choice(ORDERS))
+        try:
+            attends(rng, mode)
+            tell("count", what="of attention", n=1)
+        except Exception as error:
+            _fail("attention", error)
+        _hunt(n, 200 if mode is EAGER else 5, mode)
 
 
-def _lists(n: int):
-    return st.lists(cases(max_operands=random.Random(n).choice((2, 3, 4))), min_size=n, max_size=n)
+def _try(calls: list[Call], mode: Mode, order: int) -> None:
+    tell("at", case=f"order {order}: {' '.join(map(show, calls))}")
+    try:
+        valid(calls, mode, order)
+    except Exception as together:  # whatever it is, it is a failure to be counted
+        alone = [found for call in calls if (found := smallest(call, mode, order))]
+        for call, error in alone or [(None, together)]:
+            if call:
+                tell("at", case=f"order {order}: {show(call)}")
+            _fail("valid", error)
+    tell("count", what=f"of order {order}", n=len(calls))
 
 
-def _hunt(
-    kind: str, n: int, examples: int, weight: int, test: Callable[[object], None], strategy
-) -> None:
+def _fail(what: str, error: BaseException) -> None:
+    first = " ".join(str(error).split())[:200]
+    tell("failed", what=what, error=f"{type(error).__name__}: {first}")
+
+
+def _hunt(n: int, examples: int, mode: Mode) -> None:
+    """Calls that make no sense; Hypothesis shrinks what fails."""
     done = 0
 
     @seed(n)
     @settings(
         max_examples=examples,
-        phases=SHRINK if weight == 1 else (Phase.generate,),
+        phases=SHRINK,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(strategy)
-    def run(drawn):
+    @given(spoiled())
+    def run(call):
         nonlocal done
-        shown = [to_json(c) for c in drawn] if kind == "valid" else [repr(drawn)]
-        tell("at", case=shown if len(shown) > 1 else shown[0])
-        test(drawn)
+        tell("at", case=repr(call))
+        invalid(call, mode)
         done += 1
 
     try:
         run()
-    except BaseException as error:  # whatever it is, it is a failure to be counted
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        first = (str(error).splitlines() or [""])[0][:200]
-        tell("failed", what=kind, seed=n, error=f"{type(error).__name__}: {first}")
-    tell("count", what=kind, n=done * weight)
+    except Exception as error:
+        _fail("invalid", error)
+    tell("count", what="invalid", n=done)
 
 
 def watch(name: str, start: int, seconds: float) -> tuple[Counter, list[str]]:
@@ -218,7 +277,7 @@ def main() -> int:
     modes = [name for name in MODES if name in arguments.modes]
     if arguments.case:
         for name in modes:
-            valid([from_json(arguments.case)], MODES[name])
+            valid([read(arguments.case)], MODES[name])
             print(f"{name}: right")
         return 0
     each = arguments.seconds or 60 * arguments.minutes / len(modes)

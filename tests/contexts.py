@@ -73,7 +73,7 @@ def while_loop(f):
         start = tf.zeros_like(f(*x))
         return tf.while_loop(
             lambda i, total: i < 2,
-            lambda i, total: (i + 1, total + f(*x)),
+            lambda i, total: [i + 1, total + f(*x)],
             [0, start],
             shape_invariants=[tf.TensorShape([]), start.shape],
             maximum_iterations=2,
@@ -82,20 +82,22 @@ def while_loop(f):
     return wrapped
 
 
+def _factors(x):
+    return tf.constant([1.0, 2.0], x[0].dtype)
+
+
 def map_fn(f):
     return lambda *x: tf.map_fn(
-        lambda s: f(s * x[0], *x[1:]), tf.constant([1.0, 2.0]), fn_output_signature=tf.float32
+        lambda s: f(s * x[0], *x[1:]), _factors(x), fn_output_signature=x[0].dtype
     )
 
 
 def scan(f):
-    return lambda *x: tf.scan(
-        lambda total, s: f(s * x[0], *x[1:]), tf.constant([1.0, 2.0]), initializer=f(*x)
-    )
+    return lambda *x: tf.scan(lambda total, s: f(s * x[0], *x[1:]), _factors(x), initializer=f(*x))
 
 
 def vectorized_map(f):
-    return lambda *x: tf.vectorized_map(lambda s: f(s * x[0], *x[1:]), tf.constant([1.0, 2.0]))
+    return lambda *x: tf.vectorized_map(lambda s: f(s * x[0], *x[1:]), _factors(x))
 
 
 def nested_vectorized_map(f):

@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.reference import Reference, draw
+from tf_einsum_grad import einsum
 
 SIZES = dict(zip(string.ascii_lowercase, itertools.cycle((2, 3, 4)), strict=False))
 
@@ -33,6 +34,9 @@ class Case:
     @property
     def reference(self):
         return Reference(self.equation, self.shapes, dict(self.sizes))
+
+    def __call__(self, *operands):
+        return einsum(self.equation, *operands, **self.kwargs)
 
     def draw(self, dtype="float64", what=""):
         """Operands that are the same from run to run."""
@@ -310,33 +314,41 @@ FAMILIES = {
 CORPUS = tuple(dict.fromkeys(itertools.chain.from_iterable(FAMILIES.values())))
 
 
-@st.composite
-def cases(draw, max_operands=4, ellipsis=True):
-    """Random equations: any labels anywhere, sizes of 0 and 1, broadcasting, ellipses, repeats."""
+def random_case(rng: random.Random, max_operands=4, ellipsis=True):
+    """A random equation: any labels anywhere, sizes of 0 and 1, broadcasting, ellipses, repeats."""
     labels = "abcde"
-    sizes = {x: draw(st.sampled_from((0, 1, 2, 2, 3, 3)), label=f"size of {x}") for x in labels}
-    middle = draw(st.lists(st.integers(1, 3), max_size=2)) if ellipsis else []
+
+    def text():
+        return "".join(rng.choice(labels) for _ in range(rng.randint(0, 4)))
+
+    def dotted(term, at):
+        return term[:at] + "..." + term[at:]
+
+    sizes = {x: rng.choice((2, 3, 1, 0, 2, 3)) for x in labels}
+    middle = [rng.randint(1, 3) for _ in range(rng.randint(0, 2))] if ellipsis else []
     terms, shapes = [], []
-    for _ in range(draw(st.integers(1, max_operands))):
-        term = draw(st.text(labels, max_size=4))
-        wide = {x: draw(st.sampled_from((True, True, True, False))) for x in sorted(set(term))}
+    for _ in range(rng.randint(1, max_operands)):
+        term = text()
+        wide = {x: rng.randint(0, 3) < 3 for x in sorted(set(term))}
         shape = [sizes[x] if wide[x] else 1 for x in term]
-        if ellipsis and draw(st.booleans()):
-            at = draw(st.integers(0, len(term)))
-            own = [
-                n if draw(st.booleans()) else 1 for n in middle[draw(st.integers(0, len(middle))) :]
-            ]
-            term, shape = term[:at] + "..." + term[at:], shape[:at] + own + shape[at:]
+        if ellipsis and rng.randint(0, 1):
+            at = rng.randint(0, len(term))
+            own = [n if rng.randint(0, 1) else 1 for n in middle[rng.randint(0, len(middle)) :]]
+            term, shape = dotted(term, at), shape[:at] + own + shape[at:]
         terms.append(term)
         shapes.append(tuple(shape))
     equation = ",".join(terms)
     given = ()
-    if draw(st.sampled_from((True, True, True, False))):
-        output = draw(st.text(labels, max_size=4))
-        if "..." in equation and draw(st.booleans()):
-            at = draw(st.integers(0, len(output)))
-            output = output[:at] + "..." + output[at:]
+    if rng.randint(0, 3) < 3:
+        output = text()
+        if "..." in equation and rng.randint(0, 1):
+            output = dotted(output, rng.randint(0, len(output)))
         new = sorted(set(output.replace("...", "")) - set(equation))
         given = tuple((x, sizes[x]) for x in new)
         equation += "->" + output
     return Case(equation, tuple(shapes), given)
+
+
+def cases(max_operands=4, ellipsis=True):
+    """The same for Hypothesis, which shrinks them."""
+    return st.builds(random_case, st.randoms(), st.just(max_operands), st.just(ellipsis))
