@@ -94,6 +94,7 @@ def test_several_inputs_random_or_from_a_file(saved, tmp_path):
         (["two.keras", "--inputs", "wrong.npz"], "the model's inputs are ['ids', 'x']"),
         (["good.keras", "--inputs", "strings.npz"], "needs float32, got <U1"),
         (["good.keras", "--inputs", "complex.npz"], "needs float32, got complex128"),
+        (["good.keras", "--inputs", "infinite.npz"], "needs float32, got values that it cannot"),
         (["words.keras", "--inputs", "numbers.npz"], "needs strings, got float64"),
         (["words.keras"], "holds strings; give them with --inputs"),
         (["two.keras", "--inputs", "large.npz"], "cannot be called with the inputs of"),
@@ -114,6 +115,7 @@ def test_bad_usage_exits_2_with_one_clear_line(saved, arguments, message, capsys
     np.savez(saved / "wrong.npz", a=np.ones((2, 5)))
     np.savez(saved / "strings.npz", a=np.full((2, 3), "a"))
     np.savez(saved / "complex.npz", a=np.full((2, 3), 1j))
+    np.savez(saved / "infinite.npz", a=np.full((2, 3), 1e300))
     np.savez(saved / "numbers.npz", a=np.ones(2))
     np.savez(saved / "large.npz", ids=np.full((2, 2), 7), x=np.ones((2, 3)))
     np.savez(saved / "halves.npz", ids=np.full((2, 2), 0.5), x=np.ones((2, 3)))

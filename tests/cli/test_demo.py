@@ -23,18 +23,17 @@ def test_the_question_is_answered(capsys):
     assert f"{tf.config.list_logical_devices()[0].device_type}:0" in out
 
 
-@pytest.mark.parametrize(("setting", "machine"), [("1", "with oneDNN"), ("0", "without oneDNN")])
-def test_the_answer_is_for_the_machine_that_it_runs_on(setting, machine):
+def test_the_answer_is_for_the_machine_that_it_runs_on():
     """The process knows its machine before the first line is written."""
     command = [sys.executable, "-m", "tf_einsum_grad", "demo", "ij,jk->ik", "4,4", "4,4"]
     done = subprocess.run(
         [*command, "--repeats", "1"],
-        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": setting},
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert f"({machine})" in " ".join(done.stdout.split())
+    assert "(with oneDNN)" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("equation, shapes", [("i->ii", ["5"]), ("ij,ij->ij", ["1,3", "2,3"])])

@@ -61,7 +61,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, arguments, message):
 
 def program(*arguments, before="", **options):
     """The program in a process of its own."""
-    code = f"import sys\n{before}\nfrom tf_einsum_grad.cli.main import main; sys.exit(main())"
+    code = f"import sys\n{before}\nfrom tf_einsum_grad.__main__ import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *arguments]
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, **given)
@@ -143,6 +143,20 @@ module.explain = explain
     process = program("explain", "ij", "2,3", before=before)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, f"{PROGRAM}: interrupted\n")
+
+
+def test_an_interrupt_is_heard_while_the_program_is_imported():
+    before = """
+import importlib.abc
+class Interrupted(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "tf_einsum_grad.cli.explain":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+"""
+    process = program("explain", "ij", "2,3", before=before)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, f"{PROGRAM}: interrupted\n")
 

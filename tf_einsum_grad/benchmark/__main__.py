@@ -2,6 +2,6 @@
 
 import sys
 
-from tf_einsum_grad.cli.main import main
+from tf_einsum_grad.__main__ import main
 
 sys.exit(main(["bench", *sys.argv[1:]]))

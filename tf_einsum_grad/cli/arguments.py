@@ -16,7 +16,6 @@ __all__ = [
     "BAD_USAGE",
     "CLOSED_PIPE",
     "FAILED",
-    "INTERRUPTED",
     "PASSED",
     "PROGRAM",
     "WRONG",
@@ -40,7 +39,7 @@ PROGRAM = "tf-einsum-grad"
 
 # All right; a wrong gradient, or a ratio that fell; the arguments; a full disk, or a fault of ours;
 # Ctrl-C and a reader that left, as shells have them: 128 and the signal.
-PASSED, WRONG, BAD_USAGE, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 141
+PASSED, WRONG, BAD_USAGE, FAILED, CLOSED_PIPE = 0, 1, 2, 3, 141
 
 EXIT_CODES = """\
 exit code: 0 all right; 1 a wrong gradient or a ratio that fell; 2 bad usage; 3 it could not be

@@ -1,4 +1,4 @@
-"""The command line: `tf-einsum-grad`, also `python -m tf_einsum_grad`.
+"""The subcommands of the command line, and the exit code of each way that one can end.
 
 Each subcommand is a module with `add_parser(subparsers)` and `run(arguments) -> exit code`; none of
 them imports TensorFlow before its arguments have been read. Without a subcommand: `demo`.
@@ -20,7 +20,6 @@ from tf_einsum_grad.cli.arguments import (
     CLOSED_PIPE,
     EXIT_CODES,
     FAILED,
-    INTERRUPTED,
     PROGRAM,
     Parser,
     UsageError,
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 if all went well, 1 if a result was wrong, 2 for bad usage, 3 where it could not be
-        finished, 130 where it was interrupted, 141 where no one reads what it prints.
+        finished, 141 where no one reads what it prints.
     """
     # TensorFlow's start-up messages would stand before ours.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -47,9 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has what it wanted.
         _leave_stdout()

@@ -175,8 +175,13 @@ def _fitted(
         return array
     if array.dtype.kind not in ("biufc" if "complex" in spec.dtype else "biuf"):
         raise UsageError(f"{needs} {spec.dtype}, got {array.dtype}")
-    fitted = array.astype(tf.as_dtype(spec.dtype).as_numpy_dtype)
-    if "float" not in spec.dtype and not np.array_equal(fitted, array):
+    with np.errstate(over="ignore"):
+        fitted = array.astype(tf.as_dtype(spec.dtype).as_numpy_dtype)
+    if "int" in spec.dtype or spec.dtype == "bool":
+        held = np.array_equal(fitted, array)
+    else:  # rounded as they may be, but not to infinity
+        held = not np.any(np.isinf(fitted) & np.isfinite(array))
+    if not held:
         raise UsageError(f"{needs} {spec.dtype}, got values that it cannot hold, {array.dtype}")
     return fitted
 
